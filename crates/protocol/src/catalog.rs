@@ -1,0 +1,1 @@
+//! The catalog: validated types of `catalog.toml` (written by the models helper).

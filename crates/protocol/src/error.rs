@@ -1,0 +1,149 @@
+//! The error vocabulary: one closed set of codes, one table from code to HTTP status, retriability and exit code.
+//!
+//! Texts and hints are written where an error arises; this file only says what each code means to a machine.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $status:literal, $retriable:literal, $exit:literal;)+) => {
+        /// Every error a llorch program reports to another, or to a person.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum ErrorCode {
+            $($(#[$doc])* #[serde(rename = $name)] $variant,)+
+        }
+
+        impl ErrorCode {
+            /// All codes, in the order of the table.
+            pub const ALL: &[ErrorCode] = &[$(ErrorCode::$variant,)+];
+
+            /// The code as it stands on the wire.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(ErrorCode::$variant => $name,)+ }
+            }
+
+            /// HTTP status of an answer that carries it.
+            #[must_use]
+            pub fn http_status(self) -> u16 {
+                match self { $(ErrorCode::$variant => $status,)+ }
+            }
+
+            /// Whether the same request may succeed later without being changed.
+            #[must_use]
+            pub fn retriable(self) -> bool {
+                match self { $(ErrorCode::$variant => $retriable,)+ }
+            }
+
+            /// Exit code of a command that ends with it.
+            #[must_use]
+            pub fn exit_code(self) -> u8 {
+                match self { $(ErrorCode::$variant => $exit,)+ }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// The request is refused by policy.
+    AdmissionReject = "ADMISSION_REJECT", 403, false, 1;
+    /// No room to wait; `Retry-After` says when to come again.
+    QueueFull = "QUEUE_FULL", 429, true, 1;
+    /// A field is out of its range; the answer lists every such field.
+    InvalidParams = "INVALID_PARAMS", 400, false, 2;
+    /// Prompt and requested tokens exceed the context.
+    ContextLength = "CONTEXT_LENGTH", 400, false, 1;
+    /// No pool answers.
+    PoolUnavailable = "POOL_UNAVAILABLE", 503, true, 1;
+    /// The worker is not ready: loading, draining or failed.
+    WorkerUnavailable = "WORKER_UNAVAILABLE", 503, false, 1;
+    /// The worker ended while it was working.
+    WorkerLost = "WORKER_LOST", 502, false, 1;
+    /// The worker did not answer in time.
+    WorkerTimeout = "WORKER_TIMEOUT", 504, true, 1;
+    /// The device has too little free memory.
+    InsufficientVram = "INSUFFICIENT_VRAM", 503, true, 1;
+    /// The host has too little free memory.
+    InsufficientMemory = "INSUFFICIENT_MEMORY", 503, true, 1;
+    /// The device is gone or broken.
+    GpuUnavailable = "GPU_UNAVAILABLE", 503, true, 1;
+    /// Neither catalog nor store knows the model.
+    ModelNotFound = "MODEL_NOT_FOUND", 404, false, 1;
+    /// The model file is not what it should be: damaged, hostile or of a kind this build cannot run.
+    ModelInvalid = "MODEL_INVALID", 422, false, 1;
+    /// The architecture or tokenizer is known by name only.
+    ModelUnsupported = "MODEL_UNSUPPORTED", 422, false, 1;
+    /// The worker process ended before it was ready.
+    WorkerStartFailed = "WORKER_START_FAILED", 500, false, 1;
+    /// The worker was not ready in time.
+    WorkerStartTimeout = "WORKER_START_TIMEOUT", 504, true, 1;
+    /// No worker or job of that id.
+    WorkerNotFound = "WORKER_NOT_FOUND", 404, false, 1;
+    /// No job of that id.
+    JobNotFound = "JOB_NOT_FOUND", 404, false, 1;
+    /// A newer attempt of the job is known.
+    StaleAttempt = "STALE_ATTEMPT", 409, false, 1;
+    /// The model computed a value that is not a finite number.
+    Numeric = "NUMERIC", 500, false, 1;
+    /// The work was cancelled; for unary answers only, a stream ends with `end{CANCELLED}`.
+    Cancelled = "CANCELLED", 499, false, 130;
+    /// The client did not read its stream.
+    ClientStalled = "CLIENT_STALLED", 408, false, 1;
+    /// The program is shutting down.
+    Draining = "DRAINING", 503, true, 1;
+    /// A chat template exceeded its budget or is not a template.
+    TemplateInvalid = "TEMPLATE_INVALID", 422, false, 1;
+    /// No valid API key.
+    Unauthorized = "UNAUTHORIZED", 401, false, 1;
+    /// A bug of ours.
+    Internal = "INTERNAL", 500, false, 1;
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Body of every error answer: `{"error":{…}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// What happened.
+    pub error: ErrorDetail,
+}
+
+/// What an error answer says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorDetail {
+    /// The machine's word for it.
+    pub code: ErrorCode,
+    /// The people's words: a lowercase fragment.
+    pub message: String,
+    /// What to do, usually a command to type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Facts for machines; the shape depends on the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
+    /// Joins this answer to the log lines of every program it passed through.
+    pub correlation_id: String,
+}
+
+/// Body of a 400 that lists every bad field: `{"errors":[…]}`. Values are never echoed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldErrors {
+    /// One entry a bad field.
+    pub errors: Vec<FieldError>,
+}
+
+/// One bad field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// Name of the field, with index where it is a list: `stop[4]`.
+    pub field: String,
+    /// Machine-readable rule: `range`, `type`, `required`, `unknown`, `length`, `exclusive`, `unsupported`.
+    pub constraint: String,
+    /// What would be accepted.
+    pub message: String,
+}
