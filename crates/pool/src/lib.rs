@@ -1,1 +1,33 @@
-//! placeholder
+//! The pool: one machine's worker processes, its devices and (later) its models, as plain commands without a daemon.
+//!
+//! It decides nothing about work: it is told, it does, it reports facts. Who decides is the orchestrator. Decisions about
+//! one process live in [`state`] and [`ending`] and name no clock, no file and no runtime; every other module is an effect.
+//!
+//! How a worker is kept: `worker spawn` starts a *supervisor* (this binary, hidden verb `supervise`, a session of its
+//! own) that owns the worker as its child, drains its output into a capped log, follows it until it is ready, reaps it
+//! and writes down how it ended. The command and the supervisor talk through two pipes ([`launch`]).
+
+pub mod cli;
+pub mod output;
+pub mod error;
+
+pub mod state;
+pub mod ending;
+pub mod launch;
+
+pub mod spawn;
+pub mod binary;
+pub mod model;
+pub mod supervise;
+pub mod stop;
+pub mod list;
+pub mod logs;
+pub mod devices;
+
+pub mod registry;
+pub mod identity;
+pub mod process;
+pub mod callback;
+pub mod readiness;
+pub mod log;
+pub mod signals;

@@ -1,1 +1,6 @@
-//! placeholder
+//! What tests of several crates share: fakes, fixtures, small models. Nothing of it is in a product.
+
+pub mod conformance;
+pub mod fake_worker;
+pub mod tiny_model;
+pub mod real_model;

@@ -1,0 +1,97 @@
+//! File habits of this crate: nothing is opened through a link or blocks on a pipe, nothing is written in place, and
+//! what was written is on disk before its name says so.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a regular file for reading; a link as last component, a folder, a pipe or a device is an error.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// Opens a file that is appended to and read back, made if it is not there; never through a link.
+pub(crate) fn open_partial(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644).custom_flags(flags);
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
+/// A text file of at most `max_bytes`. The user names these, so links are followed.
+pub(crate) fn read_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+    }
+    read_limited(file, max_bytes)
+}
+
+/// A text file of the store, of at most `max_bytes`; links are not followed.
+pub(crate) fn read_own_text(path: &Path, max_bytes: u64) -> io::Result<String> {
+    read_limited(open_regular(path)?, max_bytes)
+}
+
+fn read_limited(file: File, max_bytes: u64) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(max_bytes.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > max_bytes {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {max_bytes} bytes")));
+    }
+    Ok(text)
+}
+
+/// Replaces `path` by `bytes`: a reader sees the old content or the new, never a part.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().ok_or_else(|| io::Error::other("the path has no parent"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::other("the path has no name"))?.to_string_lossy().into_owned();
+    let temporary = directory.join(format!(".{name}.{}", random_suffix()?));
+    let written = File::create_new(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_directory(directory));
+    if renamed.is_err() {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
+}
+
+/// Gives a complete, verified file its final name: read-only, on disk, then renamed, then the folder on disk.
+pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(0o444))?;
+    file.sync_all()?;
+    fs::rename(temporary, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Makes names in a folder durable.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Removes a file that may not be there.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Eight hexadecimal digits for names that must not collide.
+pub(crate) fn random_suffix() -> io::Result<String> {
+    Ok(format!("{:08x}", getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?))
+}

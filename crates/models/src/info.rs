@@ -1,0 +1,1 @@
+//! What an installed model says about itself.

@@ -1,0 +1,182 @@
+//! `manifest.json`: what a model's folder holds. Written once, after the last file was verified.
+
+use std::io;
+use std::path::Path;
+
+use protocol::catalog::{Commit, FileName, RepoId};
+use protocol::identifiers::{Digest, ModelId};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+
+/// Name of the file in the model's folder.
+pub const MANIFEST_NAME: &str = "manifest.json";
+/// The schema this version writes, and the only one it reads.
+const SCHEMA: u32 = 1;
+/// Largest manifest that is read: thousands of files stay below it.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// What a model's folder holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub schema: u32,
+    /// The model; equal to the folder's name.
+    pub id: ModelId,
+    /// Repository the bytes belong to.
+    pub repo: RepoId,
+    /// Its commit.
+    pub revision: Commit,
+    /// What the files are.
+    pub kind: ModelKind,
+    /// Where the bytes really came from.
+    pub source: SourceKind,
+    /// The files, in the order of the catalog; at least one.
+    pub files: Vec<ManifestFile>,
+    /// When the last file was verified: milliseconds since 1970, for display only.
+    pub completed_at_ms: u64,
+}
+
+/// What the files of a model are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// One GGUF file: runs as it is.
+    Gguf,
+    /// Weights, configuration and tokenizer: fetched, not converted.
+    Checkpoint,
+}
+
+impl ModelKind {
+    /// The word for people and machines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ModelKind::Gguf => "gguf",
+            ModelKind::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// Where bytes came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// The model hub.
+    Hub,
+    /// A Python package.
+    Pip,
+    /// A path on this machine.
+    File,
+}
+
+impl SourceKind {
+    /// The word for people and machines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SourceKind::Hub => "hub",
+            SourceKind::Pip => "pip",
+            SourceKind::File => "file",
+        }
+    }
+}
+
+/// One file of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Path within the model's folder.
+    pub path: FileName,
+    /// Exact size.
+    pub size_bytes: u64,
+    /// Hash of the bytes, computed by us.
+    pub sha256: Digest,
+    /// Whose word the bytes were checked against.
+    pub checked_against: Authority,
+}
+
+/// Whose word bytes were checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Authority {
+    /// The hash in the catalog.
+    Catalog,
+    /// The hash the hub announced, because the catalog has none.
+    Hub,
+}
+
+/// Why a manifest cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestFault {
+    /// There is none.
+    #[error("it has no `manifest.json`")]
+    Missing,
+    /// Something else lies where the model's folder should be.
+    #[error("it is not a folder")]
+    NotAFolder,
+    /// The system refuses.
+    #[error("its `manifest.json` cannot be read: {0}")]
+    Unreadable(String),
+    /// It is not what we write.
+    #[error("its `manifest.json` is not valid: {0}")]
+    Invalid(String),
+    /// Another version wrote it.
+    #[error("its `manifest.json` has schema {0}, this version reads schema {SCHEMA}")]
+    Schema(u64),
+    /// It describes another model.
+    #[error("its `manifest.json` belongs to `{id}`")]
+    Foreign {
+        /// The model it names.
+        id: ModelId,
+    },
+}
+
+/// The one field that every schema has.
+#[derive(Deserialize)]
+struct RawSchema {
+    schema: u64,
+}
+
+impl Manifest {
+    /// A manifest of now.
+    pub(crate) fn new(entry: &protocol::catalog::CatalogEntry, source: SourceKind, files: Vec<ManifestFile>) -> Self {
+        let kind = match entry.source {
+            protocol::catalog::EntrySource::File(_) => ModelKind::Gguf,
+            protocol::catalog::EntrySource::Convert { .. } => ModelKind::Checkpoint,
+        };
+        let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            schema: SCHEMA,
+            id: entry.id.clone(),
+            repo: entry.repo.clone(),
+            revision: entry.revision.clone(),
+            kind,
+            source,
+            files,
+            completed_at_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    pub(crate) fn read(path: &Path) -> Result<Self, ManifestFault> {
+        let text = files::read_own_text(path, MAX_BYTES).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => ManifestFault::Missing,
+            _ => ManifestFault::Unreadable(error.to_string()),
+        })?;
+        let invalid = |error: serde_json::Error| ManifestFault::Invalid(error.to_string());
+        let RawSchema { schema } = serde_json::from_str(&text).map_err(invalid)?;
+        if schema != u64::from(SCHEMA) {
+            return Err(ManifestFault::Schema(schema));
+        }
+        let manifest: Self = serde_json::from_str(&text).map_err(invalid)?;
+        if manifest.files.is_empty() {
+            return Err(ManifestFault::Invalid("it names no file".to_owned()));
+        }
+        Ok(manifest)
+    }
+
+    pub(crate) fn write(&self, directory: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
+        text.push(b'\n');
+        files::write_atomic(&directory.join(MANIFEST_NAME), &text)
+    }
+}

@@ -1,0 +1,358 @@
+//! Checking bytes: all of them on demand, and before a model is loaded unless nothing touched the files since they were
+//! last checked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::catalog::FileName;
+use protocol::error::ErrorCode;
+use protocol::identifiers::{Digest, ModelId};
+use serde::{Deserialize, Serialize};
+
+use crate::files;
+use crate::hashing::Hasher;
+use crate::store::manifest::{MANIFEST_NAME, ManifestFile};
+use crate::store::{Installed, Store, StoreError};
+
+/// Where the marks of checked files are kept, in the model's folder.
+const MARKS_NAME: &str = "verified.json";
+/// Largest file of marks that is read.
+const MAX_MARKS_BYTES: u64 = 4 << 20;
+
+/// What a check of one model found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The model.
+    pub id: ModelId,
+    /// Everything that is wrong; empty for a good model.
+    pub faults: Vec<Fault>,
+    /// Bytes that were hashed.
+    pub hashed_bytes: u64,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+/// One thing that is wrong with an installed model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A file is not there.
+    #[error("`{file}` is missing")]
+    Missing {
+        /// The file.
+        file: FileName,
+    },
+    /// A file is shorter or longer than it was.
+    #[error("`{file}` has the wrong size: expected {expected} bytes, got {actual}")]
+    Size {
+        /// The file.
+        file: FileName,
+        /// The recorded size.
+        expected: u64,
+        /// Its size now.
+        actual: u64,
+    },
+    /// A file has other bytes than it had.
+    #[error("`{file}` has the wrong content: expected {expected}, got {actual}")]
+    Content {
+        /// The file.
+        file: FileName,
+        /// The recorded hash.
+        expected: Digest,
+        /// Its hash now.
+        actual: Digest,
+    },
+    /// A file cannot be read, or is something else than a file.
+    #[error("`{file}` cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        file: FileName,
+        /// What the system says.
+        reason: String,
+    },
+    /// Something in the folder belongs to nothing.
+    #[error("`{}` does not belong to the model", .path.display())]
+    Extra {
+        /// Path within the model's folder.
+        path: PathBuf,
+    },
+}
+
+impl Fault {
+    /// The file of the manifest that is concerned, if one is.
+    #[must_use]
+    pub fn file(&self) -> Option<&FileName> {
+        match self {
+            Fault::Missing { file }
+            | Fault::Size { file, .. }
+            | Fault::Content { file, .. }
+            | Fault::Unreadable { file, .. } => Some(file),
+            Fault::Extra { .. } => None,
+        }
+    }
+}
+
+/// Why a model cannot be opened, or its check did not come to an end.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// A file of the model is not what was installed.
+    #[error("model `{id}` is damaged: {fault}")]
+    Damaged {
+        /// The model.
+        id: ModelId,
+        /// The first thing that is wrong.
+        fault: Fault,
+    },
+    /// The caller cancelled.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl VerifyError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            VerifyError::Damaged { id, .. } => Some(format!("fetch it again: `cargo xtask models verify {id} --repair`")),
+            VerifyError::Interrupted => None,
+        }
+    }
+
+    /// The machine's word for it.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            VerifyError::Damaged { .. } => ErrorCode::ModelInvalid,
+            VerifyError::Interrupted => ErrorCode::Cancelled,
+        }
+    }
+}
+
+/// Hashes every byte of every file and looks for files that do not belong. A good model is remembered, so that
+/// [`open_model`] need not hash it again.
+#[must_use]
+pub fn verify(installed: &Installed) -> Report {
+    match verify_with(installed, &mut |_| {}, &AtomicBool::new(false)) {
+        Ok(report) => report,
+        // The flag is never set.
+        Err(error) => unreachable!("{error}"),
+    }
+}
+
+/// As [`verify`], telling `progress` the bytes hashed so far.
+///
+/// # Errors
+/// [`VerifyError::Interrupted`] once `cancel` is set.
+pub fn verify_with(
+    installed: &Installed,
+    progress: &mut dyn FnMut(u64),
+    cancel: &AtomicBool,
+) -> Result<Report, VerifyError> {
+    let mut report = Report { id: installed.manifest.id.clone(), faults: Vec::new(), hashed_bytes: 0 };
+    let mut marks = Marks::default();
+    for file in &installed.manifest.files {
+        let before = report.hashed_bytes;
+        let checked = check_file(installed, file, &mut |bytes| {
+            progress(before.saturating_add(bytes));
+            cancel.load(Ordering::Relaxed)
+        });
+        match checked {
+            Ok(mark) => {
+                report.hashed_bytes = before.saturating_add(file.size_bytes);
+                marks.files.insert(file.path.to_string(), mark);
+            }
+            Err(Stop::Fault(fault)) => report.faults.push(fault),
+            Err(Stop::Cancelled) => return Err(VerifyError::Interrupted),
+        }
+    }
+    report.faults.extend(extras(installed));
+    marks.write(&installed.directory);
+    Ok(report)
+}
+
+/// Removes the files that `report` found wrong, and the manifest, so that a plain download fetches just those again.
+///
+/// # Errors
+/// The model is being fetched, or the system refuses.
+pub fn discard_faulty(store: &Store, installed: &Installed, report: &Report) -> Result<(), StoreError> {
+    let id = &installed.manifest.id;
+    let Some(_claim) = store.try_claim(id)? else {
+        return Err(StoreError::Busy { id: id.clone() });
+    };
+    let faulty: Vec<PathBuf> = report.faults.iter().filter_map(Fault::file).map(|file| installed.path_of(file)).collect();
+    if faulty.is_empty() {
+        return Ok(());
+    }
+    // The manifest first: without it nothing claims that the files are there.
+    for path in std::iter::once(installed.directory.join(MANIFEST_NAME)).chain(faulty) {
+        let removed = match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
+            _ => files::remove_if_there(&path),
+        };
+        removed.map_err(StoreError::io("delete", &path))?;
+    }
+    Ok(())
+}
+
+/// The only way to a model file that is about to be loaded: opens it without following links and makes sure that it is
+/// the file that was verified. Nothing is hashed if inode, size and times are those of the last check.
+///
+/// # Errors
+/// [`VerifyError::Damaged`] if any file of the model is not what was installed.
+pub fn open_model(installed: &Installed, cancel: &AtomicBool) -> Result<File, VerifyError> {
+    let id = &installed.manifest.id;
+    let damaged = |fault| VerifyError::Damaged { id: id.clone(), fault };
+    let mut marks = Marks::read(&installed.directory);
+    let mut is_changed = false;
+    for file in &installed.manifest.files {
+        let mark = Mark::of_path(&installed.path_of(&file.path));
+        if mark.is_some() && marks.files.get(file.path.as_str()) == mark.as_ref() {
+            continue;
+        }
+        let checked = check_file(installed, file, &mut |_| cancel.load(Ordering::Relaxed));
+        let mark = checked.map_err(|stop| match stop {
+            Stop::Fault(fault) => damaged(fault),
+            Stop::Cancelled => VerifyError::Interrupted,
+        })?;
+        marks.files.insert(file.path.to_string(), mark);
+        is_changed = true;
+    }
+    if is_changed {
+        marks.write(&installed.directory);
+    }
+    let path = installed.model_file();
+    files::open_regular(&path).map_err(|error| {
+        let name = installed.manifest.files[0].path.clone();
+        damaged(Fault::Unreadable { file: name, reason: error.to_string() })
+    })
+}
+
+/// Remembers files that this process has just verified.
+pub(crate) fn remember(installed: &Installed) {
+    let mut marks = Marks::default();
+    for file in &installed.manifest.files {
+        if let Some(mark) = Mark::of_path(&installed.path_of(&file.path)) {
+            marks.files.insert(file.path.to_string(), mark);
+        }
+    }
+    marks.write(&installed.directory);
+}
+
+/// Why the check of a file ended early.
+enum Stop {
+    Fault(Fault),
+    Cancelled,
+}
+
+fn check_file(
+    installed: &Installed,
+    file: &ManifestFile,
+    is_cancelled: &mut dyn FnMut(u64) -> bool,
+) -> Result<Mark, Stop> {
+    let name = || file.path.clone();
+    let unreadable = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Stop::Fault(Fault::Missing { file: name() }),
+        _ => Stop::Fault(Fault::Unreadable { file: name(), reason: error.to_string() }),
+    };
+    let mut opened = files::open_regular(&installed.path_of(&file.path)).map_err(unreadable)?;
+    let metadata = opened.metadata().map_err(unreadable)?;
+    if metadata.len() != file.size_bytes {
+        let (expected, actual) = (file.size_bytes, metadata.len());
+        return Err(Stop::Fault(Fault::Size { file: name(), expected, actual }));
+    }
+    let mut hasher = Hasher::new();
+    hasher.read_all(&mut opened, unreadable, &mut |bytes| match is_cancelled(bytes) {
+        true => Err(Stop::Cancelled),
+        false => Ok(()),
+    })?;
+    let sums = hasher.finish();
+    if sums.sha256 != file.sha256 {
+        return Err(Stop::Fault(Fault::Content { file: name(), expected: file.sha256, actual: sums.sha256 }));
+    }
+    Ok(Mark::of(&metadata))
+}
+
+/// What lies in the folder and is neither a file of the model, nor ours, nor an unfinished download.
+fn extras(installed: &Installed) -> Vec<Fault> {
+    let known: BTreeSet<&str> = installed.manifest.files.iter().map(|file| file.path.as_str()).collect();
+    let mut found = Vec::new();
+    collect_files(&installed.directory, Path::new(""), &mut found);
+    found.sort();
+    let is_extra = |path: &PathBuf| {
+        let text = path.to_string_lossy();
+        let is_ours = [MANIFEST_NAME, MARKS_NAME].contains(&&*text);
+        let is_partial = text.ends_with(".part") || text.ends_with(".part.json");
+        !is_ours && !is_partial && !known.contains(&*text)
+    };
+    found.into_iter().filter(is_extra).map(|path| Fault::Extra { path }).collect()
+}
+
+fn collect_files(directory: &Path, below: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = below.join(entry.file_name());
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_files(&entry.path(), &path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// What of a file's metadata changes when somebody writes to it, or puts another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    device: u64,
+    inode: u64,
+    size_bytes: u64,
+    modified_s: i64,
+    modified_ns: i64,
+    changed_s: i64,
+    changed_ns: i64,
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size_bytes: metadata.len(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+            changed_s: metadata.ctime(),
+            changed_ns: metadata.ctime_nsec(),
+        }
+    }
+
+    fn of_path(path: &Path) -> Option<Self> {
+        fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|metadata| Self::of(&metadata))
+    }
+}
+
+/// Files that were verified, by path. A cache: without it everything is hashed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Marks {
+    files: BTreeMap<String, Mark>,
+}
+
+impl Marks {
+    fn read(directory: &Path) -> Self {
+        let text = files::read_own_text(&directory.join(MARKS_NAME), MAX_MARKS_BYTES);
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// A store that cannot be written to is still a store: then the next load hashes again.
+    fn write(&self, directory: &Path) {
+        if let Ok(text) = serde_json::to_vec_pretty(self) {
+            let _ = files::write_atomic(&directory.join(MARKS_NAME), &text);
+        }
+    }
+}
