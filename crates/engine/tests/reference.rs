@@ -76,28 +76,41 @@ fn perplexity_is_within_half_a_percent_of_the_reference() {
     assert!((perplexity / expected - 1.0).abs() < 0.005, "perplexity {perplexity} against {expected}");
 }
 
-/// At least four of five in full; the fifth may differ first where the reference's two best logits are closer than 0.1.
+/// How many of the reference's greedy tokens the engine generates too, and what it says.
+fn agreement(engine: &mut Engine, prompt: &serde_json::Value) -> (usize, usize, String) {
+    let mut expected = ids(&prompt["greedy_ids"]);
+    if let Some(end) = prompt["ends_after"].as_u64() {
+        expected.truncate(end as usize);
+    }
+    let parameters = GenerationParameters { sampling: sampling(0.0, 0), max_tokens: 24, stop: Vec::new() };
+    let id = engine.start(ids(&prompt["prompt_ids"]), parameters).expect("a slot");
+    let text = run(engine, &[id]).remove(0);
+    let frontend = engine.frontend();
+    let agrees = |count: &usize| text.starts_with(&frontend.decode(&expected[..*count]));
+    let common = (0..=expected.len()).rev().find(agrees).expect("the empty beginning is common");
+    (common, expected.len(), text)
+}
+
+/// Five prompts whose greedy path the reference decides by 0.1 or more at every token: four must agree in full, the fifth
+/// may differ first where the two best are closer than 0.1. The other fifteen are nearer ties than the noise of byte-sized
+/// activations (docs/accuracy.md): there the reference may differ from itself, and only a wide gap would be an error.
 #[test]
 fn greedy_continuations_agree_with_the_reference() {
     let mut engine = load(1);
-    let mut differing = 0;
+    let (mut decided, mut differing) = (0, 0);
     for prompt in reference()["prompts"].as_array().expect("prompts") {
-        let expected = ids(&prompt["greedy_ids"]);
-        let parameters =
-            GenerationParameters { sampling: sampling(0.0, 0), max_tokens: 24, stop: Vec::new() };
-        let prompt_ids = ids(&prompt["prompt_ids"]);
-        let id = engine.start(prompt_ids.clone(), parameters).expect("a slot");
-        let text = run(&mut engine, &[id]).remove(0);
-        let frontend = engine.frontend();
-        let common = (0..=expected.len()).rev().find(|&count| text.starts_with(&frontend.decode(&expected[..count])));
-        let common = common.expect("the empty beginning is common");
-        println!("{:?}: {common} of {} tokens agree: {text:?}", prompt["prompt"], expected.len());
-        if common < expected.len() {
-            differing += 1;
+        let (common, expected, text) = agreement(&mut engine, prompt);
+        println!("{:?}: {common} of {expected} tokens agree: {text:?}", prompt["prompt"]);
+        let is_decided = prompt["decided"] == true;
+        decided += usize::from(is_decided);
+        if common < expected {
             let gap = prompt["top_two_gaps"][common].as_f64().expect("a gap");
-            assert!(gap < 0.1, "token {common} differs although the reference's two best are {gap} apart");
+            differing += usize::from(is_decided);
+            let allowed = if is_decided { 0.1 } else { 1.0 };
+            assert!(gap < allowed, "token {common} differs although the reference's two best are {gap} apart");
         }
     }
+    assert_eq!(decided, 5);
     assert!(differing <= 1, "{differing} of 5 prompts differ");
 }
 

@@ -137,16 +137,23 @@ mod tests {
     use super::{Places, PlacesError, Provenance};
 
     fn resolve(variables: &[(&str, &str)]) -> Result<Places, PlacesError> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         Places::resolve(&find)
     }
 
     #[test]
     fn override_wins_over_xdg_over_home_each_with_its_provenance() {
         let places = resolve(&[("HOME", "/h"), ("XDG_STATE_HOME", "/s"), ("LLORCH_DATA_DIR", "/d")]).expect("places");
-        assert_eq!((places.data.path.as_path(), places.data.provenance), (Path::new("/d"), Provenance::Variable("LLORCH_DATA_DIR")));
+        assert_eq!(
+            (places.data.path.as_path(), places.data.provenance),
+            (Path::new("/d"), Provenance::Variable("LLORCH_DATA_DIR"))
+        );
         assert_eq!(places.state.path, Path::new("/s/llorch"));
-        assert_eq!((places.cache.path.as_path(), places.cache.provenance), (Path::new("/h/.cache/llorch"), Provenance::Home));
+        assert_eq!(
+            (places.cache.path.as_path(), places.cache.provenance),
+            (Path::new("/h/.cache/llorch"), Provenance::Home)
+        );
         assert_eq!(places.models(), Path::new("/d/models"));
     }
 
@@ -163,7 +170,12 @@ mod tests {
     fn a_missing_home_is_an_error_only_where_it_is_needed() {
         assert_eq!(resolve(&[]), Err(PlacesError::NoHome { directory: "data" }));
         assert_eq!(resolve(&[("HOME", "relative")]), Err(PlacesError::NoHome { directory: "data" }));
-        let all = [("LLORCH_DATA_DIR", "/d"), ("LLORCH_STATE_DIR", "/s"), ("LLORCH_CACHE_DIR", "/c"), ("XDG_CONFIG_HOME", "/x")];
+        let all = [
+            ("LLORCH_DATA_DIR", "/d"),
+            ("LLORCH_STATE_DIR", "/s"),
+            ("LLORCH_CACHE_DIR", "/c"),
+            ("XDG_CONFIG_HOME", "/x"),
+        ];
         assert!(resolve(&all).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use protocol::catalog::FileName;
 use protocol::error::ErrorCode;
@@ -20,6 +21,8 @@ use crate::store::{Installed, Store, StoreError};
 
 /// Where the marks of checked files are kept, in the model's folder.
 const MARKS_NAME: &str = "verified.json";
+/// No kernel we run on stamps files more coarsely (10 ms at 100 Hz), with as much again to spare.
+const COARSEST_TICK: Duration = Duration::from_millis(20);
 /// Largest file of marks that is read.
 const MAX_MARKS_BYTES: u64 = 4 << 20;
 
@@ -122,7 +125,9 @@ impl VerifyError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            VerifyError::Damaged { id, .. } => Some(format!("fetch it again: `cargo xtask models verify {id} --repair`")),
+            VerifyError::Damaged { id, .. } => {
+                Some(format!("fetch it again: `cargo xtask models verify {id} --repair`"))
+            }
             VerifyError::Interrupted => None,
         }
     }
@@ -188,7 +193,8 @@ pub fn discard_faulty(store: &Store, installed: &Installed, report: &Report) -> 
     let Some(_claim) = store.try_claim(id)? else {
         return Err(StoreError::Busy { id: id.clone() });
     };
-    let faulty: Vec<PathBuf> = report.faults.iter().filter_map(Fault::file).map(|file| installed.path_of(file)).collect();
+    let faulty: Vec<PathBuf> =
+        report.faults.iter().filter_map(Fault::file).map(|file| installed.path_of(file)).collect();
     if faulty.is_empty() {
         return Ok(());
     }
@@ -240,11 +246,24 @@ pub fn open_model(installed: &Installed, cancel: &AtomicBool) -> Result<File, Ve
 pub(crate) fn remember(installed: &Installed) {
     let mut marks = Marks::default();
     for file in &installed.manifest.files {
-        if let Some(mark) = Mark::of_path(&installed.path_of(&file.path)) {
-            marks.files.insert(file.path.to_string(), mark);
+        let metadata = fs::symlink_metadata(installed.path_of(&file.path)).map(settled);
+        if let Ok(metadata) = metadata {
+            marks.files.insert(file.path.to_string(), Mark::of(&metadata));
         }
     }
     marks.write(&installed.directory);
+}
+
+/// The metadata, after the file system's clock has moved on from its last change. Times are as coarse as a tick of that
+/// clock: a change within the same tick would leave no trace in them.
+fn settled(metadata: Metadata) -> Metadata {
+    let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX).saturating_sub(changed_ns);
+    if age_ns < i128::try_from(COARSEST_TICK.as_nanos()).unwrap_or(0) {
+        std::thread::sleep(COARSEST_TICK);
+    }
+    metadata
 }
 
 /// Why the check of a file ended early.
@@ -264,7 +283,7 @@ fn check_file(
         _ => Stop::Fault(Fault::Unreadable { file: name(), reason: error.to_string() }),
     };
     let mut opened = files::open_regular(&installed.path_of(&file.path)).map_err(unreadable)?;
-    let metadata = opened.metadata().map_err(unreadable)?;
+    let metadata = settled(opened.metadata().map_err(unreadable)?);
     if metadata.len() != file.size_bytes {
         let (expected, actual) = (file.size_bytes, metadata.len());
         return Err(Stop::Fault(Fault::Size { file: name(), expected, actual }));

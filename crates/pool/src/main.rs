@@ -28,9 +28,11 @@ fn usage_error(usage: &clap::Error) -> ExitCode {
     let _nobody_reads = usage.print();
     if usage.use_stderr() {
         let json = std::env::args_os().any(|argument| argument == "--json");
+        // clap's text up to the blank line says what is wrong, with the arguments in question on lines of their own.
         let text = usage.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let message = first.strip_prefix("error: ").unwrap_or(first);
+        let wrong: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = wrong.join(" ");
+        let message = message.strip_prefix("error: ").unwrap_or(&message);
         let error = PoolError::new(ErrorCode::InvalidParams, message).hint("see `llorch-pool --help`");
         Output { json, verbose: false }.error_event(&error);
         return ExitCode::from(ErrorCode::InvalidParams.exit_code());

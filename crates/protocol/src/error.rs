@@ -84,6 +84,8 @@ error_codes! {
     JobNotFound = "JOB_NOT_FOUND", 404, false, 1;
     /// A newer attempt of the job is known.
     StaleAttempt = "STALE_ATTEMPT", 409, false, 1;
+    /// The events asked for are not kept any more.
+    OffsetLost = "OFFSET_LOST", 409, false, 1;
     /// The model computed a value that is not a finite number.
     Numeric = "NUMERIC", 500, false, 1;
     /// The work was cancelled; for unary answers only, a stream ends with `end{CANCELLED}`.

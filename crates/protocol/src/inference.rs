@@ -87,3 +87,17 @@ fn default_true() -> bool {
 fn default_attempt() -> u32 {
     1
 }
+
+/// Text, as `/tokenize` takes it and `/detokenize` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// The text.
+    pub content: String,
+}
+
+/// Token ids, as `/detokenize` takes them and `/tokenize` gives them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tokens {
+    /// Ids of the model's vocabulary.
+    pub tokens: Vec<u32>,
+}

@@ -115,7 +115,10 @@ impl Script {
     /// Ends this process the way the script says.
     pub fn die(&self) -> ! {
         if let Some(signal) = self.die_by_signal.and_then(signal_by_number) {
-            let _dead = rustix::process::kill_process(rustix::process::getpid(), signal);
+            // Twice: the first SIGSEGV or SIGBUS only removes the handler that Rust's runtime has for stack overflows.
+            for _ in 0..2 {
+                let _dead = rustix::process::kill_process(rustix::process::getpid(), signal);
+            }
         }
         std::process::exit(3)
     }

@@ -2,5 +2,6 @@
 
 pub mod conformance;
 pub mod fake_worker;
+pub mod hub;
 pub mod tiny_model;
 pub mod real_model;

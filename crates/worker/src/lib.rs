@@ -1,1 +1,26 @@
-//! placeholder
+//! One process, one model, one device: HTTP and server-sent events around `engine`.
+//!
+//! Knows no catalog, no other worker, no queue beyond its own slots. The socket is bound first, then the callback goes
+//! out, then the model loads; see docs/protocol.md for every call.
+
+pub mod arguments;
+mod callback;
+mod engine_thread;
+mod failure;
+mod guard;
+mod job_stream;
+mod jobs;
+mod lifecycle;
+mod loading;
+mod metrics;
+mod routes;
+mod server;
+mod settings;
+mod shared;
+mod validate;
+
+pub use server::{Worker, run};
+pub use settings::Settings;
+
+/// The engine's probe, so that tests of this crate can disturb a worker from inside.
+pub use engine::{Probe, ProbePoint, SequenceId};

@@ -93,8 +93,10 @@ fn aliases(fields: &mut Fields<'_>) -> Result<Vec<ModelId>, CatalogError> {
     let list = value.as_array().ok_or_else(|| fields.fault("aliases", "it must be a list of names".to_owned()))?;
     list.iter()
         .map(|alias| {
-            let text = alias.as_str().ok_or_else(|| fields.fault("aliases", "it must be a list of names".to_owned()))?;
-            text.parse().map_err(|error: protocol::identifiers::IdentifierError| fields.fault("aliases", error.to_string()))
+            let text =
+                alias.as_str().ok_or_else(|| fields.fault("aliases", "it must be a list of names".to_owned()))?;
+            text.parse()
+                .map_err(|error: protocol::identifiers::IdentifierError| fields.fault("aliases", error.to_string()))
         })
         .collect()
 }
@@ -104,7 +106,9 @@ fn source(fields: &mut Fields<'_>) -> Result<EntrySource, CatalogError> {
     let files = fields.tables("files")?;
     let Some(convert) = convert else {
         if files.is_some() {
-            return Err(fields.fault("files", "it belongs to a checkpoint: give `convert` too, or `file` instead".to_owned()));
+            return Err(
+                fields.fault("files", "it belongs to a checkpoint: give `convert` too, or `file` instead".to_owned())
+            );
         }
         return Ok(EntrySource::File(CatalogFile {
             name: fields.parsed("file")?,
@@ -165,7 +169,9 @@ fn check_files(fields: &Fields<'_>, entry: &CatalogEntry) -> Result<(), CatalogE
         return Ok(());
     }
     match &entry.source {
-        EntrySource::Convert { .. } => Err(fields.fault("mirrors", "a mirror carries one file, not a checkpoint".to_owned())),
+        EntrySource::Convert { .. } => {
+            Err(fields.fault("mirrors", "a mirror carries one file, not a checkpoint".to_owned()))
+        }
         EntrySource::File(file) if file.sha256.is_none() || file.size_bytes.is_none() => {
             Err(fields.fault("mirrors", "a mirror is only trusted with `sha256` and `size_bytes` given".to_owned()))
         }

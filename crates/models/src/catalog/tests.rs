@@ -23,7 +23,17 @@ fn the_built_in_catalog_has_its_eleven_entries() {
     let catalog = Catalog::built_in().expect("the catalog in the repository");
     let ids: Vec<&str> = catalog.entries().iter().map(|entry| entry.id.as_str()).collect();
     let expected = [
-        "smollm2", "tinyllama", "qwen", "qwen-fp16", "phi3", "llama3", "llama32", "llama2", "mistral", "gpt2", "granite",
+        "smollm2",
+        "tinyllama",
+        "qwen",
+        "qwen-fp16",
+        "phi3",
+        "llama3",
+        "llama32",
+        "llama2",
+        "mistral",
+        "gpt2",
+        "granite",
     ];
     assert_eq!(ids, expected);
     assert_eq!(catalog.find("qwen-0.5b").expect("an alias").id.as_str(), "qwen");
@@ -84,10 +94,26 @@ fn every_error_names_file_table_and_key() {
         ("[\"first\"]", "\"first\"", "key `aliases`: it must be a list"),
         ("[\"first\"]", "[\"ONE\"]", "key `aliases`: `ONE` is already a name of `one`"),
         ("file = \"one.gguf\"", "files = [{ name = \"a\" }]", "key `files`"),
-        ("file = \"one.gguf\"\n", "convert = { from = \"pickle\", outtype = \"f32\" }\nfiles = [{ name = \"a\" }]\n", "convert, key `from`"),
-        ("file = \"one.gguf\"\nsize_bytes = 10\n", "file = \"one.gguf\"\nmirrors = [{ pip = \"a==1\", member = \"b\" }]\n", "key `mirrors`"),
-        ("file = \"one.gguf\"", "file = \"one.gguf\"\nmirrors = [{ pip = \"a\", member = \"b\" }]", "mirrors[0], key `pip`"),
-        ("file = \"one.gguf\"", "file = \"one.gguf\"\nmirrors = [{ pip = \"a==1\", member = \"/b\" }]", "mirrors[0], key `member`"),
+        (
+            "file = \"one.gguf\"\n",
+            "convert = { from = \"pickle\", outtype = \"f32\" }\nfiles = [{ name = \"a\" }]\n",
+            "convert, key `from`",
+        ),
+        (
+            "file = \"one.gguf\"\nsize_bytes = 10\n",
+            "file = \"one.gguf\"\nmirrors = [{ pip = \"a==1\", member = \"b\" }]\n",
+            "key `mirrors`",
+        ),
+        (
+            "file = \"one.gguf\"",
+            "file = \"one.gguf\"\nmirrors = [{ pip = \"a\", member = \"b\" }]",
+            "mirrors[0], key `pip`",
+        ),
+        (
+            "file = \"one.gguf\"",
+            "file = \"one.gguf\"\nmirrors = [{ pip = \"a==1\", member = \"/b\" }]",
+            "mirrors[0], key `member`",
+        ),
     ];
     for (line, replacement, expected) in keyed {
         refused(line, replacement, expected);
@@ -104,10 +130,15 @@ fn every_error_names_file_table_and_key() {
 fn two_models_cannot_share_a_name_nor_two_files_a_path() {
     let second = GOOD.replace("schema = 1\n", "").replace("\"one\"", "\"two\"");
     let error = Catalog::parse(&format!("{GOOD}{second}"), "my.toml").expect_err("alias twice");
-    assert!(error.to_string().contains("[[model]] number 2 `two`, key `aliases`: `first` is already a name of `one`"), "{error}");
+    assert!(
+        error.to_string().contains("[[model]] number 2 `two`, key `aliases`: `first` is already a name of `one`"),
+        "{error}"
+    );
 
-    let convert = "convert = { from = \"safetensors\", outtype = \"f32\" }\nfiles = [{ name = \"a\" }, { name = \"A/b\" }]\n";
+    let convert =
+        "convert = { from = \"safetensors\", outtype = \"f32\" }\nfiles = [{ name = \"a\" }, { name = \"A/b\" }]\n";
     let text = GOOD.replace("file = \"one.gguf\"\nsize_bytes = 10\n", convert);
-    let text: String = text.lines().filter(|line| !line.starts_with("sha256")).map(|line| format!("{line}\n")).collect();
+    let text: String =
+        text.lines().filter(|line| !line.starts_with("sha256")).map(|line| format!("{line}\n")).collect();
     assert!(matches!(Catalog::parse(&text, "my.toml"), Err(CatalogError::Entry { .. })));
 }

@@ -27,6 +27,9 @@ pub(super) struct Hub<'a> {
     home: String,
 }
 
+/// A request header.
+type Header = (&'static str, String);
+
 /// What the hub says about one file, and where its bytes are.
 struct Remote {
     expected: Expectation,
@@ -47,7 +50,8 @@ impl<'a> Hub<'a> {
         if let Some(variable) = settings.switched_off_by {
             return Err(FetchError::SwitchedOff { variable });
         }
-        let unusable = |_| FetchError::Protocol { host: settings.endpoint.as_str().to_owned(), what: "no address".to_owned() };
+        let unusable =
+            |_| FetchError::Protocol { host: settings.endpoint.as_str().to_owned(), what: "no address".to_owned() };
         let endpoint: Uri = settings.endpoint.as_str().parse().map_err(unusable)?;
         Ok(Self { settings, transport: Transport::new(&settings.clocks), home: origin(&endpoint) })
     }
@@ -55,7 +59,8 @@ impl<'a> Hub<'a> {
     /// Fetches one file to its final name, trying again what may pass.
     pub(super) fn fetch(&self, session: &mut Session<'_>, file: &CatalogFile) -> Result<ManifestFile, FetchError> {
         let mut schedule = Schedule::new(&self.settings.clocks);
-        let mut transfer = Transfer { hub: self, file, partial: None, is_reached: false, best_bytes: 0, refetched: false };
+        let mut transfer =
+            Transfer { hub: self, file, partial: None, is_reached: false, best_bytes: 0, refetched: false };
         loop {
             let error = match transfer.attempt(session) {
                 Ok(line) => return Ok(line),
@@ -76,7 +81,12 @@ impl<'a> Hub<'a> {
     }
 
     fn asked<'s>(&'s self, session: &'s Session<'_>, file: &'s CatalogFile) -> Asked<'s> {
-        Asked { repo: &session.entry.repo, revision: &session.entry.revision, file, anonymous: self.settings.token.is_none() }
+        Asked {
+            repo: &session.entry.repo,
+            revision: &session.entry.revision,
+            file,
+            anonymous: self.settings.token.is_none(),
+        }
     }
 
     /// HEAD: what the file is and where its bytes are.
@@ -84,13 +94,12 @@ impl<'a> Hub<'a> {
         let asked = self.asked(session, file);
         let mut url = resolve_url(&self.settings.endpoint, asked.repo, asked.revision, &file.name)?;
         for _ in 0..=MAX_REDIRECTS {
-            let mut answer = self.ask(session, Method::HEAD, &url, Vec::new())?;
-            let (status, headers) = answer.head(session.cancel)?;
-            let announced = Announced { host: answer.host(), status, headers: &headers };
-            let location = match status {
+            let reply = self.ask(session, Method::HEAD, &url, Vec::new())?;
+            let announced = reply.announced();
+            let location = match reply.status {
                 200 => url,
                 301 | 302 | 303 | 307 | 308 => {
-                    let target = follow(&url, &headers)?;
+                    let target = follow(&url, &reply.headers)?;
                     // The hub's own redirects (a renamed repository) are followed; one to a store of bytes is the answer.
                     if !announced.is_about_a_file() && origin(&target) == origin(&url) {
                         url = target;
@@ -106,38 +115,54 @@ impl<'a> Hub<'a> {
     }
 
     /// GET: the answer that carries bytes or a refusal, redirects followed.
-    fn get(
-        &self,
-        session: &Session<'_>,
-        location: &Uri,
-        headers: &[(&'static str, String)],
-    ) -> Result<(Answer, Uri, u16, HeaderMap), FetchError> {
+    fn get(&self, session: &Session<'_>, location: &Uri, headers: &[Header]) -> Result<Reply, FetchError> {
         let mut url = location.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut answer = self.ask(session, Method::GET, &url, headers.to_vec())?;
-            let (status, answer_headers) = answer.head(session.cancel)?;
-            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
-                return Ok((answer, url, status, answer_headers));
+            let reply = self.ask(session, Method::GET, &url, headers.to_vec())?;
+            if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
+                return Ok(reply);
             }
-            url = follow(&url, &answer_headers)?;
+            url = follow(&url, &reply.headers)?;
         }
         Err(too_many_redirects(&url))
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "method, address and headers are the request; a struct would only repeat it"
+    )]
     fn ask(
         &self,
         session: &Session<'_>,
         method: Method,
         url: &Uri,
-        mut headers: Vec<(&'static str, String)>,
-    ) -> Result<Answer, FetchError> {
+        mut headers: Vec<Header>,
+    ) -> Result<Reply, FetchError> {
+        let is_home = origin(url) == self.home;
         headers.push(("accept-encoding", "identity".to_owned()));
         if let Some(token) = &self.settings.token
-            && origin(url) == self.home
+            && is_home
         {
             headers.push(("authorization", format!("Bearer {}", token.secret())));
         }
-        self.transport.ask(Question { method, url, headers, briefly: session.has_alternative })
+        let mut answer = self.transport.ask(Question { method, url, headers, briefly: session.has_alternative })?;
+        let (status, headers) = answer.head(session.cancel)?;
+        Ok(Reply { answer, status, headers, is_home })
+    }
+}
+
+/// An answer whose headers are here.
+struct Reply {
+    answer: Answer,
+    status: u16,
+    headers: HeaderMap,
+    /// Whether the hub itself gave it, and not a store it redirected to.
+    is_home: bool,
+}
+
+impl Reply {
+    fn announced(&self) -> Announced<'_> {
+        Announced { host: self.answer.host(), status: self.status, headers: &self.headers }
     }
 }
 
@@ -216,37 +241,32 @@ impl Transfer<'_> {
             headers.push(("range", format!("bytes={}-", partial.size_bytes())));
             headers.extend(partial.validator().map(|validator| ("if-range", validator.to_owned())));
         }
-        let (answer, url, status, answer_headers) = self.hub.get(session, &remote.location, &headers)?;
-        let announced = Announced { host: answer.host(), status, headers: &answer_headers };
-        match self.accept(session, &announced, &url, partial)? {
-            Body::Follows => self.take_body(session, answer, partial),
-            Body::StartAgain => {
-                partial.restart(session)?;
-                let (answer, url, status, answer_headers) = self.hub.get(session, &remote.location, &[])?;
-                let announced = Announced { host: answer.host(), status, headers: &answer_headers };
-                match self.accept(session, &announced, &url, partial)? {
-                    Body::Follows => self.take_body(session, answer, partial),
-                    Body::StartAgain => Err(announced.broken("a range was answered where none was asked for")),
-                }
-            }
+        let reply = self.hub.get(session, &remote.location, &headers)?;
+        if let Body::Follows = self.accept(session, &reply, partial)? {
+            return self.take_body(session, reply.answer, partial);
+        }
+        partial.restart(session)?;
+        let reply = self.hub.get(session, &remote.location, &[])?;
+        match self.accept(session, &reply, partial)? {
+            Body::Follows => self.take_body(session, reply.answer, partial),
+            Body::StartAgain => Err(reply.announced().broken("a range was answered where none was asked for")),
         }
     }
 
     /// Decides from status and headers whether the body is the bytes that are missing.
-    fn accept(
-        &self,
-        session: &Session<'_>,
-        announced: &Announced<'_>,
-        url: &Uri,
-        partial: &mut Partial,
-    ) -> Result<Body, FetchError> {
+    fn accept(&self, session: &Session<'_>, reply: &Reply, partial: &mut Partial) -> Result<Body, FetchError> {
+        let announced = reply.announced();
         let size_bytes = partial.expected.size_bytes;
         let offset = partial.size_bytes();
         match announced.status {
             200 => {
                 announced.check_plain()?;
                 if let Some(actual) = announced.content_length()?.filter(|length| *length != size_bytes) {
-                    return Err(FetchError::SizeMismatch { file: self.file.name.clone(), expected: size_bytes, actual });
+                    return Err(FetchError::SizeMismatch {
+                        file: self.file.name.clone(),
+                        expected: size_bytes,
+                        actual,
+                    });
                 }
                 if offset > 0 {
                     partial.restart(session)?;
@@ -257,21 +277,25 @@ impl Transfer<'_> {
             206 if offset > 0 => {
                 announced.check_plain()?;
                 let is_same_content = partial.validator().is_none() || announced.text("etag") == partial.validator();
-                let is_exact = announced.text("content-range") == Some(&*format!("bytes {offset}-{}/{size_bytes}", size_bytes - 1));
+                let is_exact = announced.text("content-range")
+                    == Some(&*format!("bytes {offset}-{}/{size_bytes}", size_bytes - 1));
                 let is_long_enough = announced.content_length()?.is_none_or(|length| length == size_bytes - offset);
                 Ok(if is_same_content && is_exact && is_long_enough { Body::Follows } else { Body::StartAgain })
             }
             416 if offset > 0 => Ok(Body::StartAgain),
             // A signed address of a store: its refusals say nothing about the model.
-            400 | 401 | 403 | 410 if origin(url) != self.hub.home => {
-                Err(FetchError::AddressExpired { file: self.file.name.clone() })
-            }
+            400 | 401 | 403 | 410 if !reply.is_home => Err(FetchError::AddressExpired { file: self.file.name.clone() }),
             206 | 416 => Err(announced.broken("a range was answered where none was asked for")),
             _ => Err(announced.refusal(&self.hub.asked(session, self.file))),
         }
     }
 
-    fn take_body(&self, session: &mut Session<'_>, mut answer: Answer, partial: &mut Partial) -> Result<(), FetchError> {
+    fn take_body(
+        &self,
+        session: &mut Session<'_>,
+        mut answer: Answer,
+        partial: &mut Partial,
+    ) -> Result<(), FetchError> {
         while partial.missing_bytes() > 0 {
             let Some(bytes) = answer.bytes(session.cancel)? else {
                 let (here, size_bytes) = (partial.size_bytes(), partial.expected.size_bytes);

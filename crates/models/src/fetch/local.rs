@@ -1,14 +1,15 @@
 //! Import of a path on this machine. The bytes are copied and checked against the catalog like any other source's.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 
 use protocol::catalog::CatalogFile;
 
-use super::session::{Session, pinned};
+use super::session::{Expectation, OnDisk, Session, pinned};
 use super::{Event, FetchError};
 use crate::files;
+use crate::hashing::Sums;
 use crate::store::manifest::ManifestFile;
 
 /// Bytes copied at once.
@@ -21,7 +22,7 @@ pub(super) fn fetch(session: &mut Session<'_>, file: &CatalogFile, source: &Path
         true => file.name.components().fold(source.to_owned(), |path, component| path.join(component)),
         false => source.to_owned(),
     };
-    let mut reader = fs::File::open(&path).map_err(FetchError::reading(&path))?;
+    let reader = File::open(&path).map_err(FetchError::reading(&path))?;
     let size_bytes = reader.metadata().map_err(FetchError::reading(&path))?.len();
     let expected = pinned(file, size_bytes)?;
     if size_bytes != expected.size_bytes {
@@ -31,11 +32,12 @@ pub(super) fn fetch(session: &mut Session<'_>, file: &CatalogFile, source: &Path
     session.preflight(session.final_path(&file.name).parent().unwrap_or(source), size_bytes)?;
     session.report(Event::Started { file: file.name.clone(), total_bytes: Some(size_bytes), resumed_bytes: 0 });
     let temporary = session.temporary_path(&file.name, ".import");
-    let copied = copy(session, &mut reader, &path, &temporary, &expected).and_then(|(writer, sums)| {
-        let line = expected.verdict(&file.name, &sums)?;
-        session.publish(&file.name, &writer, &temporary)?;
-        Ok(line)
-    });
+    let copied =
+        copy(session, &expected, OnDisk { opened: &reader, path: &path }, &temporary).and_then(|(writer, sums)| {
+            let line = expected.verdict(&file.name, &sums)?;
+            session.publish(&file.name, &writer, &temporary)?;
+            Ok(line)
+        });
     if copied.is_err() {
         // The original is still there; the first error is the one that matters.
         let _ = files::remove_if_there(&temporary);
@@ -43,23 +45,21 @@ pub(super) fn fetch(session: &mut Session<'_>, file: &CatalogFile, source: &Path
     copied
 }
 
-#[expect(clippy::too_many_arguments, reason = "reader and writer each need their path for the error that names the side")]
 fn copy(
     session: &mut Session<'_>,
-    reader: &mut fs::File,
-    from: &Path,
+    expected: &Expectation,
+    from: OnDisk<'_>,
     to: &Path,
-    expected: &super::session::Expectation,
-) -> Result<(fs::File, crate::hashing::Sums), FetchError> {
+) -> Result<(File, Sums), FetchError> {
     let mut writer = files::open_partial(to).map_err(|error| session.write_error(to, expected.size_bytes, error))?;
     writer.set_len(0).map_err(FetchError::writing(to))?;
     let mut hasher = expected.hasher();
-    let mut limited = reader.take(expected.size_bytes.saturating_add(1));
+    let mut limited = from.opened.take(expected.size_bytes.saturating_add(1));
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let mut bytes = 0_u64;
     loop {
         session.check_cancel()?;
-        let count = limited.read(&mut buffer).map_err(FetchError::reading(from))?;
+        let count = limited.read(&mut buffer).map_err(FetchError::reading(from.path))?;
         if count == 0 {
             return Ok((writer, hasher.finish()));
         }

@@ -50,7 +50,8 @@ impl Partial {
         let side_path = path.with_added_extension("json");
         let fresh = RawSide { schema: 1, identity, size_bytes: expected.size_bytes, validator: None };
         let left = read_side(&side_path).filter(|left| RawSide { validator: None, ..left.clone() } == fresh);
-        let file = files::open_partial(&path).map_err(|error| session.write_error(&path, expected.size_bytes, error))?;
+        let file =
+            files::open_partial(&path).map_err(|error| session.write_error(&path, expected.size_bytes, error))?;
         let size_bytes = file.metadata().map_err(FetchError::reading(&path))?.len();
         let hasher = expected.hasher();
         let is_usable = left.is_some() && size_bytes <= expected.size_bytes;

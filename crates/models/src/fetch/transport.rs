@@ -173,9 +173,7 @@ fn before_answer(host: &str, error: &ureq::Error) -> FetchError {
         ureq::Error::Rustls(error) => unreachable(format!("no secure connection: {error}")),
         ureq::Error::Tls(error) => unreachable(format!("no secure connection: {error}")),
         ureq::Error::ConnectProxyFailed(error) => unreachable(format!("the proxy refused: {error}")),
-        ureq::Error::Timeout(_) => {
-            FetchError::Connection { host, reason: "no answer in time".to_owned() }
-        }
+        ureq::Error::Timeout(_) => FetchError::Connection { host, reason: "no answer in time".to_owned() },
         ureq::Error::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted

@@ -235,7 +235,9 @@ fn register(worker: &Worker, request: &InferenceRequest) -> Option<watch::Receiv
 async fn cancel(State(worker): Shared, Path(job_id): Path<String>) -> StatusCode {
     let mut jobs = worker.jobs.lock().unwrap_or_else(PoisonError::into_inner);
     if worker.script.commits(Misbehaviour::CancelAll) {
-        jobs.values().for_each(|job| drop(job.cancel.send_replace(true)));
+        for job in jobs.values() {
+            job.cancel.send_replace(true);
+        }
     }
     let running = jobs.get_mut(&job_id).is_some_and(|job| {
         let running = !job.cancel.is_closed() && !*job.cancel.borrow();

@@ -66,7 +66,9 @@ mod tests {
     fn redirects_stay_addresses_and_never_lose_encryption() {
         assert_eq!(target("http://h:1/a", "/b?c").as_deref(), Some("http://h:1/b?c"));
         assert_eq!(target("https://h/a", "https://cdn/b#x").as_deref(), Some("https://cdn/b"));
-        for bad in ["http://cdn/b", "//evil/x", "file:///etc/passwd", "../x", "", "https://user:pw@cdn/x", "https://", "x"] {
+        for bad in
+            ["http://cdn/b", "//evil/x", "file:///etc/passwd", "../x", "", "https://user:pw@cdn/x", "https://", "x"]
+        {
             assert_eq!(target("https://h/a", bad), None, "{bad}");
         }
     }

@@ -74,7 +74,7 @@ impl Announced<'_> {
     /// The size of the content. The length of a redirect's own body is not it.
     pub(super) fn size_bytes(&self) -> Result<Option<u64>, FetchError> {
         match self.text("x-linked-size") {
-            Some(text) => text.parse().map(Some).map_err(|_| self.bad_value("X-Linked-Size", text)),
+            Some(text) => number(text).map(Some).ok_or_else(|| self.bad_value("X-Linked-Size", text)),
             None if self.status == 200 => self.content_length(),
             None => Ok(None),
         }
@@ -84,7 +84,7 @@ impl Announced<'_> {
         let Some(text) = self.text("content-length") else {
             return Ok(None);
         };
-        text.parse().map(Some).map_err(|_| self.bad_value("Content-Length", text))
+        number(text).map(Some).ok_or_else(|| self.bad_value("Content-Length", text))
     }
 
     /// Bytes as they are: compressed ones were not asked for, and could inflate without end.
@@ -126,6 +126,11 @@ impl Announced<'_> {
     fn bad_value(&self, header: &str, value: &str) -> FetchError {
         self.broken(&format!("header `{header}` is `{}`", one_line(value)))
     }
+}
+
+/// Digits and nothing else; the standard parser would take a sign.
+fn number(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 fn git_blob(tag: &str) -> Option<[u8; 20]> {

@@ -1,0 +1,56 @@
+//! Calls of cargo from within `cargo xtask`, and short questions to git and rustc.
+
+use std::path::Path;
+
+use anyhow::Context;
+use xshell::{Shell, cmd};
+
+use crate::failure::Failure;
+use crate::process::Call;
+
+/// Cargo tells a program it runs about the package the program belongs to. Passed on to another cargo, these variables
+/// make build scripts that look at them (ring's does) run again, each time `cargo xtask` and plain cargo take turns.
+const PACKAGE_VARIABLES: [&str; 5] =
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
+
+/// A call of cargo at the root of the checkout.
+pub fn call(root: &Path) -> Call {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let call = Call::new(cargo).dir(root);
+    let of_package = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        PACKAGE_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
+    });
+    // Where cargo found the libraries of xtask; no other program needs them.
+    of_package.chain(["LD_LIBRARY_PATH".into()]).fold(call, Call::env_remove)
+}
+
+/// The commit of the checkout, `-dirty` appended if files differ from it; `unknown` outside git.
+pub fn commit(root: &Path) -> Result<String, Failure> {
+    let shell = shell(root)?;
+    let Ok(commit) = cmd!(shell, "git rev-parse HEAD").quiet().ignore_stderr().read() else {
+        return Ok(String::from("unknown"));
+    };
+    let changes = cmd!(shell, "git status --porcelain").quiet().ignore_stderr().read().unwrap_or_default();
+    Ok(if changes.is_empty() { commit } else { format!("{commit}-dirty") })
+}
+
+/// The target triple of this machine.
+pub fn host(root: &Path) -> Result<String, Failure> {
+    let shell = shell(root)?;
+    let text = cmd!(shell, "rustc -vV").quiet().read().context("cannot ask rustc for its version")?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or_else(|| Failure::new("`rustc -vV` does not name the host"))
+}
+
+/// Whether cargo-nextest is installed.
+pub fn has_nextest(root: &Path) -> bool {
+    shell(root).is_ok_and(|shell| cmd!(shell, "cargo nextest --version").quiet().ignore_stderr().read().is_ok())
+}
+
+/// A shell at the root of the checkout.
+pub fn shell(root: &Path) -> Result<Shell, Failure> {
+    let shell = Shell::new().context("cannot find the working directory")?;
+    shell.change_dir(root);
+    Ok(shell)
+}

@@ -1,0 +1,57 @@
+//! Ctrl-C, `kill` and a closed terminal: counted on a thread of their own, looked at by whoever works or waits.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::failure::Failure;
+
+/// The first asks, the second forces; whoever asks a third time does not want to wait for anything any more.
+const GIVE_UP: usize = 3;
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+static HAPPENED: AtomicBool = AtomicBool::new(false);
+static WATCH: OnceLock<()> = OnceLock::new();
+
+/// From now on the three signals no longer end the process by themselves. Verbs that work in steps or own children call
+/// this first; the others just die, which is as clean.
+pub fn watch() -> Result<(), Failure> {
+    if WATCH.set(()).is_err() {
+        return Ok(());
+    }
+    let (mut receiver, sender) = UnixStream::pair().context("cannot watch signals")?;
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let sender = sender.try_clone().context("cannot watch signals")?;
+        signal_hook::low_level::pipe::register(signal, sender).context("cannot watch signals")?;
+    }
+    let count = move || {
+        let mut byte = [0_u8; 1];
+        while receiver.read_exact(&mut byte).is_ok() {
+            HAPPENED.store(true, Ordering::SeqCst);
+            if COUNT.fetch_add(1, Ordering::SeqCst) + 1 >= GIVE_UP {
+                std::process::exit(i32::from(Failure::interrupted().exit_code));
+            }
+        }
+    };
+    std::thread::Builder::new().name(String::from("signals")).spawn(count).context("cannot watch signals")?;
+    Ok(())
+}
+
+/// How many came so far.
+pub fn count() -> usize {
+    COUNT.load(Ordering::SeqCst)
+}
+
+/// Set once one came; what a download and a check look at.
+pub fn flag() -> &'static AtomicBool {
+    &HAPPENED
+}
+
+/// A failure if one came.
+pub fn check() -> Result<(), Failure> {
+    if HAPPENED.load(Ordering::SeqCst) { Err(Failure::interrupted()) } else { Ok(()) }
+}

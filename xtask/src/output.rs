@@ -1,0 +1,239 @@
+//! What a verb prints: results to standard output, everything for people to standard error (design §5).
+//!
+//! No verb writes to either stream by other means, so that `--json`, `--quiet` and a closed pipe hold everywhere.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use protocol::error::ErrorCode;
+use serde::Serialize;
+
+use crate::cli::When;
+use crate::failure::Failure;
+
+const RED: &str = "\x1b[1;31m";
+const CYAN: &str = "\x1b[1;36m";
+const DIM: &str = "\x1b[2m";
+const PLAIN: &str = "\x1b[0m";
+
+/// How a verb prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    /// Standard output carries JSON only.
+    pub json: bool,
+    verbose: bool,
+    quiet: bool,
+    colored: bool,
+}
+
+impl Output {
+    /// Resolves `--color` against the terminal and `NO_COLOR`.
+    pub fn new(json: bool, verbose: bool, quiet: bool, color: When) -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colored = match color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => io::stderr().is_terminal() && !no_color,
+        };
+        Self { json, verbose, quiet, colored }
+    }
+
+    /// One JSON value on a line of its own.
+    pub fn value(self, value: &impl Serialize) -> Result<(), Failure> {
+        self.line(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
+    }
+
+    /// One line of the result.
+    pub fn line(self, text: &str) -> Result<(), Failure> {
+        self.raw(&format!("{text}\n"))
+    }
+
+    /// A piece of the result, shown at once.
+    pub fn raw(self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        written.map_err(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+            _ => Failure::new(format!("cannot write to standard output: {error}")),
+        })
+    }
+
+    /// An event of a long verb, with `--json` only.
+    pub fn event(self, event: &impl Serialize) -> Result<(), Failure> {
+        if self.json { self.value(event) } else { Ok(()) }
+    }
+
+    /// A sentence for people.
+    pub fn note(self, text: impl Display) {
+        if !self.quiet {
+            self.to_stderr(&format!("{text}\n"));
+        }
+    }
+
+    /// A sentence for people who asked for more.
+    pub fn detail(self, text: impl Display) {
+        if self.verbose {
+            self.note(text);
+        }
+    }
+
+    /// Something that went wrong and is not the end.
+    pub fn warning(self, text: impl Display) {
+        self.note(format_args!("{}: {text}", self.paint(CYAN, "warning")));
+    }
+
+    /// A command that is about to run.
+    pub fn command(self, command: impl Display) {
+        self.note(self.paint(DIM, &format!("$ {command}")));
+    }
+
+    /// A failure, in the shape of design §5; with `--json` as the last event too.
+    pub fn failure(self, failure: &Failure) {
+        if failure.is_silent {
+            return;
+        }
+        self.to_stderr(&format!("{}: {}\n", self.paint(RED, "error"), neutralise(&failure.message)));
+        for line in &failure.known {
+            self.to_stderr(&format!("  {}\n", neutralise(line)));
+        }
+        if let Some(hint) = &failure.hint {
+            let hint = hint.replace("cargo xtask", crate::cli::program_name());
+            self.to_stderr(&format!("{}: {hint}\n", self.paint(CYAN, "hint")));
+        }
+        self.failure_event(failure);
+    }
+
+    /// The event alone.
+    pub fn failure_event(self, failure: &Failure) {
+        let event = ErrorEvent {
+            event: "error",
+            code: failure.code,
+            exit_code: failure.exit_code,
+            message: &failure.message,
+            hint: failure.hint.as_deref(),
+            known: &failure.known,
+        };
+        let _nobody_reads = self.event(&event);
+    }
+
+    /// Removes the last line that somebody wrote to the terminal of standard error.
+    pub fn take_back_line(self) {
+        if io::stderr().is_terminal() {
+            self.to_stderr("\x1b[1A\x1b[2K\r");
+        }
+    }
+
+    /// A line that shows progress on a terminal and nothing anywhere else.
+    pub fn progress(self) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        bar.set_style(spinner_style());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        bar
+    }
+
+    /// Whether a question would reach a person.
+    pub fn can_ask(self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Asks on the terminal.
+    pub fn question(self, text: impl Display) {
+        self.to_stderr(&format!("{text} [y/N] "));
+    }
+
+    fn paint(self, color: &str, text: &str) -> String {
+        if self.colored { format!("{color}{text}{PLAIN}") } else { text.to_owned() }
+    }
+
+    fn to_stderr(self, text: &str) {
+        let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
+    }
+}
+
+/// Style of a progress line without a known end.
+pub fn spinner_style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+/// Style of a transfer of a known size.
+pub fn transfer_style() -> ProgressStyle {
+    let template = "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A size for people: `94 MB`.
+pub fn size_words(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) if bytes < unit.saturating_mul(10) => {
+            let tenths = bytes / (unit / 10);
+            format!("{}.{} {name}", tenths / 10, tenths % 10)
+        }
+        Some((name, unit)) => format!("{} {name}", bytes / unit),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// Rows with columns as wide as their widest cell; the last column is as it is.
+pub fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    let padded = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
+    let line = |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+    rows.iter().map(line).collect()
+}
+
+/// The text with control characters made visible, so that another program's words cannot drive the reader's terminal.
+pub fn neutralise(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        let overrides = matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if (character.is_control() && !matches!(character, '\t' | '\n')) || overrides {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
+#[derive(Serialize)]
+struct ErrorEvent<'a> {
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<ErrorCode>,
+    exit_code: u8,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    known: &'a [String],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{neutralise, size_words, table};
+
+    #[test]
+    fn sizes_read_like_sizes() {
+        let words: Vec<String> = [0, 999, 1_000, 98_362_432, 2_393_231_072, 48_000_000_000].map(size_words).into();
+        assert_eq!(words, ["0 B", "999 B", "1.0 kB", "98 MB", "2.3 GB", "48 GB"]);
+    }
+
+    #[test]
+    fn columns_align_and_lines_do_not_trail() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), String::new()]];
+        assert_eq!(table(&rows), ["a     b", "long"]);
+    }
+
+    #[test]
+    fn control_characters_become_visible() {
+        assert_eq!(neutralise("a\tb\n\x1b[2J\u{202e}"), "a\tb\n\\u{1b}[2J\\u{202e}");
+    }
+}

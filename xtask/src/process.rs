@@ -1,0 +1,247 @@
+//! Other programs: a call is a value first, run last. Children are waited for whatever happens, and ended on Ctrl-C.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::Output;
+
+/// Between two looks at signals while a child runs.
+const POLL: Duration = Duration::from_millis(50);
+/// A child that got the terminal's own Ctrl-C ends within this, and needs none from us.
+const TERMINAL_GRACE: Duration = Duration::from_millis(300);
+/// What a child has after a second Ctrl-C, before it is killed.
+const FORCE_GRACE: Duration = Duration::from_secs(8);
+
+/// A command to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    program: OsString,
+    arguments: Vec<OsString>,
+    variables: Vec<(String, OsString)>,
+    removed: Vec<OsString>,
+    directory: Option<PathBuf>,
+}
+
+/// Whom a terminal's Ctrl-C reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// The child and this process: for children that clear up themselves.
+    Shared,
+    /// This process only, which passes it on to the child and all it started: for compilers and test runners, whose
+    /// own children would else outlive them.
+    Own,
+}
+
+/// How a child ended, and what it wrote to standard output where that was kept.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; 128 and the signal's number if a signal ended it.
+    pub code: u8,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+}
+
+impl Call {
+    /// A call without arguments.
+    pub fn new(program: impl Into<OsString>) -> Self {
+        let program = program.into();
+        Self { program, arguments: Vec::new(), variables: Vec::new(), removed: Vec::new(), directory: None }
+    }
+
+    /// The same call with more arguments.
+    #[must_use]
+    pub fn args<T: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = T>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// The same call with a variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The same call without a variable in its environment.
+    #[must_use]
+    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
+        self.removed.push(name.into());
+        self
+    }
+
+    /// The same call in a directory.
+    #[must_use]
+    pub fn dir(mut self, directory: &Path) -> Self {
+        self.directory = Some(directory.to_owned());
+        self
+    }
+
+    /// Runs it in sight of the user, standard input closed.
+    pub fn run(&self, group: Group) -> Result<u8, Failure> {
+        self.finish(&self.expression().stdin_null(), group).map(|ended| ended.code)
+    }
+
+    /// Runs it and keeps its standard output; its errors stay in sight.
+    pub fn capture(&self, group: Group) -> Result<Ended, Failure> {
+        self.finish(&self.expression().stdin_null().stdout_capture(), group)
+    }
+
+    /// Runs it in sight of the user; anything but exit code 0 is a failure that says what was run and where.
+    pub fn succeed(&self, group: Group) -> Result<(), Failure> {
+        match self.run(group)? {
+            0 => Ok(()),
+            code => Err(self.failed(code)),
+        }
+    }
+
+    /// The failure of a call that ended with `code`.
+    pub fn failed(&self, code: u8) -> Failure {
+        let directory = self.directory.as_ref().map(|directory| format!("in `{}`", directory.display()));
+        Failure::new(format!("`{self}` failed with exit code {code}")).known(directory.into_iter().collect())
+    }
+
+    /// The call as duct takes it; exit codes are no errors.
+    pub fn expression(&self) -> duct::Expression {
+        let mut expression = duct::cmd(&self.program, &self.arguments);
+        for (name, value) in &self.variables {
+            expression = expression.env(name, value);
+        }
+        for name in &self.removed {
+            expression = expression.env_remove(name);
+        }
+        match &self.directory {
+            Some(directory) => expression.dir(directory).unchecked(),
+            None => expression.unchecked(),
+        }
+    }
+
+    /// Starts an expression made of this call.
+    pub fn start(&self, expression: &duct::Expression) -> Result<duct::Handle, Failure> {
+        expression.start().map_err(|error| {
+            let program = Path::new(&self.program).display();
+            Failure::new(format!("cannot start `{program}`: {error}")).hint(format!("check that `{program}` is installed"))
+        })
+    }
+
+    fn finish(&self, expression: &duct::Expression, group: Group) -> Result<Ended, Failure> {
+        let expression = match group {
+            Group::Shared => expression.clone(),
+            Group::Own => expression.before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            }),
+        };
+        let before = interrupt::count();
+        let handle = self.start(&expression)?;
+        let output = wait(&handle, group, before)?;
+        if interrupt::count() > before {
+            return Err(Failure::interrupted());
+        }
+        Ok(Ended { code: exit_code(output.status), stdout: output.stdout.clone() })
+    }
+}
+
+/// Waits for the child; passes on what interrupts this process.
+fn wait<'a>(handle: &'a duct::Handle, group: Group, before: usize) -> Result<&'a std::process::Output, Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot wait for a child process: {error}"));
+    let mut passed_on = before;
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        if let Some(output) = handle.wait_timeout(POLL).map_err(failed)? {
+            return Ok(output);
+        }
+        let count = interrupt::count();
+        if count > passed_on {
+            let first = passed_on == before;
+            passed_on = count;
+            if first && group == Group::Shared {
+                if let Some(output) = handle.wait_timeout(TERMINAL_GRACE).map_err(failed)? {
+                    return Ok(output);
+                }
+            }
+            send(handle, group, Signal::INT);
+            if !first {
+                kill_at = Some(Instant::now() + FORCE_GRACE);
+            }
+        }
+        if kill_at.is_some_and(|moment| Instant::now() >= moment) {
+            send(handle, group, Signal::KILL);
+        }
+    }
+}
+
+fn send(handle: &duct::Handle, group: Group, signal: Signal) {
+    for pid in handle.pids().into_iter().filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+        // One that has just ended is what we want.
+        let _gone = match group {
+            Group::Shared => kill_process(pid, signal),
+            Group::Own => kill_process_group(pid, signal),
+        };
+    }
+}
+
+/// The exit code a shell would report.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in &self.variables {
+            write!(formatter, "{name}={} ", quoted(value))?;
+        }
+        write!(formatter, "{}", quoted(&self.program))?;
+        self.arguments.iter().try_for_each(|argument| write!(formatter, " {}", quoted(argument)))
+    }
+}
+
+/// The text as a POSIX shell would have to be given it.
+fn quoted(text: &OsStr) -> String {
+    let text = text.to_string_lossy();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Prints the calls of a plan instead of running them.
+pub fn print_plan(output: Output, calls: &[String]) -> Result<u8, Failure> {
+    if output.json {
+        output.value(&serde_json::json!({ "event": "plan", "steps": calls }))?;
+    } else {
+        calls.iter().try_for_each(|call| output.line(call))?;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Call, Group};
+
+    #[test]
+    fn a_call_prints_as_it_would_be_typed() {
+        let call = Call::new("cargo").args(["build", "a b", "it's", ""]).env("X", "1 2");
+        assert_eq!(call.to_string(), r"X='1 2' cargo build 'a b' 'it'\''s' ''");
+    }
+
+    #[test]
+    fn exit_codes_and_output_come_back() {
+        let ended = Call::new("sh").args(["-c", "echo out; exit 7"]).capture(Group::Own).expect("sh runs");
+        assert_eq!((ended.code, ended.stdout.as_slice()), (7, b"out\n".as_slice()));
+        assert_eq!(Call::new("sh").args(["-c", "kill -9 $$"]).run(Group::Shared).expect("sh runs"), 137);
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let failure = Call::new("no-such-program-here").run(Group::Own).expect_err("there is none");
+        assert!(failure.message.contains("no-such-program-here") && failure.hint.is_some());
+    }
+}
