@@ -196,7 +196,7 @@ impl Shown {
 
 /// One file of an installed model, as `models download` and `models info` print it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FileLine {
+pub(crate) struct FileLine {
     model: ModelId,
     path: PathBuf,
     size: u64,

@@ -95,12 +95,14 @@ impl Call {
         self.finish(&self.expression().stdin_null().stdout_capture(), group)
     }
 
-    /// Runs it in sight of the user; anything but exit code 0 is a failure that says what was run and where.
-    pub fn succeed(&self, group: Group) -> Result<(), Failure> {
-        match self.run(group)? {
-            0 => Ok(()),
-            code => Err(self.failed(code)),
-        }
+    /// As [`Call::run`], what it prints to standard output included in what people see: ours is for machines.
+    pub fn run_to_stderr(&self, group: Group) -> Result<u8, Failure> {
+        self.finish(&self.expression().stdin_null().stdout_to_stderr(), group).map(|ended| ended.code)
+    }
+
+    /// As [`Call::run`], what it prints to standard error included in the result: a test runner's report is one.
+    pub fn run_to_stdout(&self, group: Group) -> Result<u8, Failure> {
+        self.finish(&self.expression().stdin_null().stderr_to_stdout(), group).map(|ended| ended.code)
     }
 
     /// The failure of a call that ended with `code`.
@@ -200,7 +202,10 @@ impl fmt::Display for Call {
         for (name, value) in &self.variables {
             write!(formatter, "{name}={} ", quoted(value))?;
         }
-        write!(formatter, "{}", quoted(&self.program))?;
+        // Cargo hands its own full path down; people type its name.
+        let is_cargo = std::env::var_os("CARGO").is_some_and(|cargo| cargo == self.program);
+        let program = if is_cargo { OsStr::new("cargo") } else { &self.program };
+        write!(formatter, "{}", quoted(program))?;
         self.arguments.iter().try_for_each(|argument| write!(formatter, " {}", quoted(argument)))
     }
 }

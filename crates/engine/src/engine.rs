@@ -174,6 +174,9 @@ impl Engine {
         if chosen.is_empty() {
             return Vec::new();
         }
+        if let (Some(probe), Some(first)) = (&self.probe, chosen.first()) {
+            probe.reach(ProbePoint::Step, *first, 0);
+        }
         let computed = catch_unwind(AssertUnwindSafe(|| self.compute(&chosen)));
         let rows = match computed {
             Ok(Ok(rows)) => rows,

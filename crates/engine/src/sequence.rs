@@ -50,6 +50,8 @@ pub struct Finished {
 /// A place in the engine where a [`Probe`] is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbePoint {
+    /// Before a step, outside everything that contains a panic; asked once, for the first sequence of the step.
+    Step,
     /// Before a step that holds a piece of this sequence's prompt.
     Prefill,
     /// Before a step that decodes this sequence.

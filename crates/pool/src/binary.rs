@@ -32,8 +32,12 @@ fn beside_this_program(backend: Backend) -> Result<PathBuf, PoolError> {
     let names = [format!("llorch-worker-{backend}"), String::from("llorch-worker")];
     let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| {
-        let message =
-            format!("no worker for `{backend}`: neither `{}` nor `{}` is in `{}`", names[0], names[1], folder.display());
+        let message = format!(
+            "no worker for `{backend}`: neither `{}` nor `{}` is in `{}`",
+            names[0],
+            names[1],
+            folder.display()
+        );
         PoolError::new(ErrorCode::WorkerStartFailed, message).hint(build_hint(backend))
     })
 }

@@ -75,10 +75,8 @@ fn serve_blocking(socket: TcpListener, expected: Expected, events: Sender<Event>
     runtime.block_on(async move {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let shared = Arc::new((expected, events));
-        let router = Router::new()
-            .route(PATH, post(receive))
-            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-            .with_state(shared);
+        let router =
+            Router::new().route(PATH, post(receive)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(shared);
         axum::serve(socket, router).await
     })
 }

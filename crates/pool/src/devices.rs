@@ -136,8 +136,9 @@ impl Memory {
     fn limit_along(&mut self, mount: &Path, group: &str, (limit_file, usage_file): (&str, &str)) {
         let mut folder = mount.join(group.trim_start_matches('/'));
         loop {
-            let number =
-                |file: &str| fs::read_to_string(folder.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+            let number = |file: &str| {
+                fs::read_to_string(folder.join(file)).ok().and_then(|text| text.trim().parse::<u64>().ok())
+            };
             if let Some(limit) = number(limit_file) {
                 self.total = self.total.min(limit);
                 self.available = self.available.min(limit.saturating_sub(number(usage_file).unwrap_or(0)));
@@ -216,7 +217,8 @@ mod tests {
             ("gpus/0000:02:00.0/information", "Model: \t\t NVIDIA B\nIRQ: 1\n"),
             ("gpus/0000:01:00.0/information", "Model: \t\t NVIDIA A\n"),
         ]);
-        let names: Vec<_> = nvidia(&root.path().join("gpus")).into_iter().map(|device| (device.device, device.name)).collect();
+        let names: Vec<_> =
+            nvidia(&root.path().join("gpus")).into_iter().map(|device| (device.device, device.name)).collect();
         assert_eq!(names, [(0, String::from("NVIDIA A")), (1, String::from("NVIDIA B"))]);
         assert!(nvidia(&root.path().join("missing")).is_empty());
         let here = all();

@@ -8,26 +8,26 @@
 //! and writes down how it ended. The command and the supervisor talk through two pipes ([`launch`]).
 
 pub mod cli;
-pub mod output;
 pub mod error;
+pub mod output;
 
-pub mod state;
 pub mod ending;
 pub mod launch;
+pub mod state;
 
-pub mod spawn;
 pub mod binary;
-pub mod model;
-pub mod supervise;
-pub mod stop;
+pub mod devices;
 pub mod list;
 pub mod logs;
-pub mod devices;
+pub mod model;
+pub mod spawn;
+pub mod stop;
+pub mod supervise;
 
-pub mod registry;
-pub mod identity;
-pub mod process;
 pub mod callback;
-pub mod readiness;
+pub mod identity;
 pub mod log;
+pub mod process;
+pub mod readiness;
+pub mod registry;
 pub mod signals;

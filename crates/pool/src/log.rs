@@ -225,7 +225,10 @@ mod tests {
 
     #[test]
     fn lines_are_whole_and_bounded() {
-        assert_eq!(cut(&[b"a\nb", b"c\n\n", b"\xffd"]), vec![b"a\n".to_vec(), b"bc\n".to_vec(), b"\n".to_vec(), b"\xffd\n".to_vec()]);
+        assert_eq!(
+            cut(&[b"a\nb", b"c\n\n", b"\xffd"]),
+            vec![b"a\n".to_vec(), b"bc\n".to_vec(), b"\n".to_vec(), b"\xffd\n".to_vec()]
+        );
         let long = vec![b'x'; LINE_BYTES_MAX + 10];
         let lines = cut(&[&long, b"yz\nnext\n"]);
         assert_eq!(lines.len(), 2);

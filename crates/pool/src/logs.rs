@@ -67,7 +67,9 @@ pub fn run(output: Output, state_dir: &Path, options: &Options) -> Result<(), Po
     while open && options.follow {
         // Looked at before reading: what a worker wrote before it ended is printed.
         let ended = match registry.get(worker_id)? {
-            Some(worker) => matches!(list::refresh(&registry, worker)?.status, WorkerStatus::Stopped | WorkerStatus::Failed),
+            Some(worker) => {
+                matches!(list::refresh(&registry, worker)?.status, WorkerStatus::Stopped | WorkerStatus::Failed)
+            }
             None => true,
         };
         let before = remains.len();

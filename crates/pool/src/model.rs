@@ -83,7 +83,8 @@ fn at_path(path: &Path) -> Result<Model, PoolError> {
 fn id_from_name(name: &str) -> ModelId {
     let allowed = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
     let replaced: String = name.chars().map(|character| if allowed(character) { character } else { '-' }).collect();
-    let text: String = replaced.trim_matches(|character: char| !character.is_ascii_alphanumeric()).chars().take(64).collect();
+    let text: String =
+        replaced.trim_matches(|character: char| !character.is_ascii_alphanumeric()).chars().take(64).collect();
     let fallback = || "model".parse::<ModelId>();
     text.trim_end_matches('.').parse().or_else(|_| fallback()).unwrap_or_else(|_| unreachable!("`model` is an id"))
 }

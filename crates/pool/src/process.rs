@@ -184,7 +184,8 @@ pub fn ask_version(binary: &Path) -> io::Result<String> {
 /// into the supervisor would stay open as long as the worker lives. Call first thing, before anything is opened.
 pub fn close_inherited() {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
-    let inherited: Vec<RawFd> = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let inherited: Vec<RawFd> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     for descriptor in inherited.into_iter().filter(|descriptor| *descriptor > 2) {
         // The listing's own descriptor was among them and is closed already.
         if fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok() {

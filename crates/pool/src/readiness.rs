@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::sse::Decoder;
 use protocol::worker::{LoadingProgress, Ready};
 
-use crate::state::Event;
+use crate::state::{Event, Progress};
 
 /// A loopback answer that takes longer is no answer; the pool's own clocks decide what follows from that.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -63,7 +63,7 @@ fn follow_stream(url: &str, events: &Sender<Event>) -> Followed {
         for frame in frames {
             let event = match serde_json::from_str(&frame.data) {
                 Ok(LoadingProgress::LoadingToVram { layers_loaded, layers_total, vram_mb }) => {
-                    Event::Loading { layers_loaded, layers_total, vram_mb }
+                    Event::Loading(Progress { layers_loaded, layers_total, vram_mb })
                 }
                 Ok(LoadingProgress::Error { code, message }) => {
                     let _nobody_listens = events.send(Event::LoadFailed { code, message });

@@ -88,7 +88,8 @@ impl Registry {
         let lock_path = state_dir.join("pool.db.lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.map_err(|cause| PoolError::internal(&format!("failed to lock `{}`", lock_path.display()), cause))?;
+        let _lock =
+            lock.map_err(|cause| PoolError::internal(&format!("failed to lock `{}`", lock_path.display()), cause))?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         // A record that is acknowledged survives a power cut, not only a crash.
         connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
@@ -119,7 +120,8 @@ impl Registry {
             worker.supervisor.pid,
             to_i64(worker.supervisor.start_ticks),
         ];
-        let sql = "INSERT INTO workers (worker_id, model, model_digest, backend, device, status, url, started_at_ms, pid,
+        let sql =
+            "INSERT INTO workers (worker_id, model, model_digest, backend, device, status, url, started_at_ms, pid,
             start_ticks, boot_id, nonce, supervisor_pid, supervisor_start_ticks)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         self.connection.execute(sql, values).map(drop).map_err(write_error)
@@ -259,11 +261,8 @@ fn read_row(row: &Row<'_>) -> Option<Worker> {
         reason: optional_text("reason")?,
     };
     let boot_id = text("boot_id")?;
-    let process = Identity {
-        pid: record.pid,
-        start_ticks: number("start_ticks")?.try_into().ok()?,
-        boot_id: boot_id.clone(),
-    };
+    let process =
+        Identity { pid: record.pid, start_ticks: number("start_ticks")?.try_into().ok()?, boot_id: boot_id.clone() };
     let supervisor = Identity {
         pid: number("supervisor_pid")?.try_into().ok()?,
         start_ticks: number("supervisor_start_ticks")?.try_into().ok()?,

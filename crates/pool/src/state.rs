@@ -22,14 +22,7 @@ pub enum Event {
         why: &'static str,
     },
     /// Loading progress as the worker tells it.
-    Loading {
-        /// Blocks that are complete.
-        layers_loaded: u64,
-        /// Blocks of the model.
-        layers_total: u64,
-        /// Weights placed so far, in MiB.
-        vram_mb: u64,
-    },
+    Loading(Progress),
     /// `/v1/ready` answered 200.
     Ready,
     /// The worker says that it will not become ready.
@@ -54,6 +47,17 @@ pub enum Event {
     },
     /// Nothing happened until the deadline.
     Tick,
+}
+
+/// How far a load is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Blocks that are complete.
+    pub layers_loaded: u64,
+    /// Blocks of the model.
+    pub layers_total: u64,
+    /// Weights placed so far, in MiB.
+    pub vram_mb: u64,
 }
 
 /// What the supervisor is to do.
@@ -145,9 +149,7 @@ impl Supervision {
                 self.refused = Some(why);
                 Vec::new()
             }
-            Event::Loading { layers_loaded, layers_total, vram_mb } => {
-                self.loading(now, layers_loaded, layers_total, vram_mb)
-            }
+            Event::Loading(progress) => self.loading(now, progress),
             Event::Ready => self.ready(),
             Event::LoadFailed { code, message } => match self.phase {
                 Phase::Loading { .. } => self.stop(now, Cause::Failed { code, reason: message }),
@@ -173,8 +175,9 @@ impl Supervision {
     }
 
     /// Only a figure that grew is progress: a worker that repeats itself is as stuck as a silent one.
-    fn loading(&mut self, now: Duration, layers_loaded: u64, layers_total: u64, vram_mb: u64) -> Vec<Effect> {
+    fn loading(&mut self, now: Duration, progress: Progress) -> Vec<Effect> {
         let Phase::Loading { reached, moved_at, .. } = &mut self.phase else { return Vec::new() };
+        let Progress { layers_loaded, layers_total, vram_mb } = progress;
         if layers_loaded <= reached.0 && vram_mb <= reached.1 {
             return Vec::new();
         }
@@ -265,7 +268,9 @@ impl Supervision {
 pub fn judge(status: WorkerStatus, worker_alive: bool, supervisor_alive: bool) -> Option<(WorkerStatus, &'static str)> {
     match status {
         WorkerStatus::Stopped | WorkerStatus::Failed => None,
-        WorkerStatus::Starting | WorkerStatus::Ready | WorkerStatus::Stopping if worker_alive || supervisor_alive => None,
+        WorkerStatus::Starting | WorkerStatus::Ready | WorkerStatus::Stopping if worker_alive || supervisor_alive => {
+            None
+        }
         WorkerStatus::Starting | WorkerStatus::Ready => Some((WorkerStatus::Failed, "process is gone")),
         WorkerStatus::Stopping => Some((WorkerStatus::Stopped, "stopped on request")),
     }

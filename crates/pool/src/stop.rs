@@ -1,7 +1,7 @@
 //! Stopping workers: ask, wait, kill, and wait until they are gone. Nobody is signalled who is not proven to be ours.
 
 use std::path::Path;
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use protocol::error::ErrorCode;
@@ -72,11 +72,12 @@ pub fn run(output: Output, state_dir: &Path, which: &Which, grace: Duration) -> 
             (workers.map(|worker| worker.record.worker_id).collect(), true)
         }
     };
-    for worker_id in ids {
-        match stop_one(&registry, &worker_id, grace) {
+    for (worker_id, result) in stop_side_by_side(state_dir, ids, grace) {
+        match result {
             Ok(outcome) => {
                 output.event(&StoppedEvent { event: "stopped", worker_id: &worker_id, outcome });
-                if !output.json && !(quiet_about_gone && outcome == Outcome::AlreadyGone) {
+                let worth_a_line = outcome != Outcome::AlreadyGone || !quiet_about_gone;
+                if worth_a_line && !output.json {
                     let _nobody_reads = output.line(&format!("{worker_id}  {}", outcome_words(outcome)));
                 }
                 stopped.push(worker_id);
@@ -92,6 +93,25 @@ pub fn run(output: Output, state_dir: &Path, which: &Which, grace: Duration) -> 
             Ok(())
         }
     }
+}
+
+/// Each waits for its own grace period; together they take as long as the slowest.
+fn stop_side_by_side(
+    state_dir: &Path,
+    ids: Vec<WorkerId>,
+    grace: Duration,
+) -> Vec<(WorkerId, Result<Outcome, PoolError>)> {
+    thread::scope(|scope| {
+        let stop = |worker_id: WorkerId| {
+            let id = worker_id.clone();
+            let one = move || Registry::open(state_dir).and_then(|registry| stop_one(&registry, &id, grace));
+            (worker_id, scope.spawn(one))
+        };
+        let running: Vec<_> = ids.into_iter().map(stop).collect();
+        let panicked = |_| Err(PoolError::internal("failed to stop a worker", "a bug, see above"));
+        let joined = running.into_iter().map(|(worker_id, thread)| (worker_id, thread.join().unwrap_or_else(panicked)));
+        joined.collect()
+    })
 }
 
 fn outcome_words(outcome: Outcome) -> &'static str {

@@ -80,7 +80,10 @@ fn start(launch: Launch) -> Result<(Running, Receiver<Event>), PoolError> {
 
     let started = Instant::now();
     let child = process::spawn_worker(&launch, &listener.url(), worker_output).map_err(|cause| {
-        PoolError::new(ErrorCode::WorkerStartFailed, format!("failed to execute `{}`: {cause}", launch.binary.display()))
+        PoolError::new(
+            ErrorCode::WorkerStartFailed,
+            format!("failed to execute `{}`: {cause}", launch.binary.display()),
+        )
     })?;
     // From here on an error return ends this process, and the kernel ends the worker with it.
     let pid = child.id();

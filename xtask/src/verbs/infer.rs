@@ -7,8 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::error::ErrorCode;
 use protocol::event::{End, Event};
-use protocol::identifiers::{Backend, JobId, ModelId};
+use protocol::identifiers::{Backend, JobId, ModelId, WorkerId};
 use protocol::inference::{InferenceRequest, Message as ChatMessage};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::binaries::Profile;
 use crate::cli::Globals;
@@ -176,17 +178,16 @@ fn wait_until_ready(output: Output, attached: &mut Attached) -> Result<String, F
         match attached.next(POLL) {
             None => {}
             Some(Report::Starting { worker_id, pid }) => {
-                output.event(&serde_json::json!({ "event": "starting", "worker_id": worker_id, "pid": pid }))?;
+                output.event(&Line::Starting { worker_id: &worker_id, pid })?;
                 output.detail(format_args!("worker {worker_id} is process {pid}"));
             }
             Some(Report::Loading { layers_loaded, layers_total }) => {
-                let event = serde_json::json!({ "event": "loading", "layers_loaded": layers_loaded, "layers_total": layers_total });
-                output.event(&event)?;
+                output.event(&Line::Loading { layers_loaded, layers_total })?;
                 bar.set_message(format!("loading layer {layers_loaded} of {layers_total}"));
             }
             Some(Report::Ready { url, worker_id, pid }) => {
                 bar.finish_and_clear();
-                output.event(&serde_json::json!({ "event": "ready", "url": url, "worker_id": worker_id, "pid": pid }))?;
+                output.event(&Line::Ready { url: &url, worker_id: &worker_id, pid })?;
                 return Ok(url);
             }
             Some(Report::Failed(failure)) => {
@@ -304,15 +305,12 @@ impl Printer {
         self.break_off();
         let seconds = Duration::from_millis(end.decode_time_ms).as_secs_f64();
         let rate = if seconds > 0.0 { rate(end.tokens_out, seconds) } else { 0.0 };
-        let mut event = named(&Event::End(end.clone()))?;
-        if let Some(fields) = event.as_object_mut() {
-            fields.insert(String::from("event"), "done".into());
-            fields.insert(String::from("text"), self.text.clone().into());
-            fields.insert(String::from("tokens_per_sec"), rate.into());
-        }
-        self.output.event(&event)?;
-        let ended = named(&Event::End(end.clone()))?;
-        let reason = ended["stop_reason"].as_str().unwrap_or_default().to_owned();
+        let mut done = named(&Event::End(end.clone()))?;
+        let reason = done.fields["stop_reason"].as_str().unwrap_or_default().to_owned();
+        done.event = String::from("done");
+        done.fields.insert(String::from("text"), self.text.clone().into());
+        done.fields.insert(String::from("tokens_per_sec"), rate.into());
+        self.output.event(&done)?;
         self.output.note(format_args!(
             "{} tokens in {:.2} s ({rate:.1} tokens/s), prompt of {} tokens in {:.2} s, ended by {reason}",
             end.tokens_out,
@@ -331,13 +329,29 @@ fn rate(tokens: u64, seconds: f64) -> f64 {
 }
 
 /// The event as this command prints it: its name under `event`, as in every verb, not under `type`, as on the wire.
-fn named(event: &Event) -> Result<serde_json::Value, Failure> {
-    let mut value = serde_json::to_value(event).map_err(anyhow::Error::from)?;
-    if let Some(fields) = value.as_object_mut() {
-        let name = fields.remove("type").unwrap_or_default();
-        fields.insert(String::from("event"), name);
+fn named(event: &Event) -> Result<Named, Failure> {
+    match serde_json::to_value(event).map_err(anyhow::Error::from)? {
+        Value::Object(mut fields) => {
+            let name = fields.remove("type").unwrap_or_default();
+            Ok(Named { event: name.as_str().unwrap_or_default().to_owned(), fields })
+        }
+        _ => Err(Failure::coded(ErrorCode::Internal, "an event is no object")),
     }
-    Ok(value)
+}
+
+#[derive(Serialize)]
+struct Named {
+    event: String,
+    #[serde(flatten)]
+    fields: Map<String, Value>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum Line<'a> {
+    Starting { worker_id: &'a WorkerId, pid: u32 },
+    Loading { layers_loaded: u64, layers_total: u64 },
+    Ready { url: &'a str, worker_id: &'a WorkerId, pid: u32 },
 }
 
 #[cfg(test)]

@@ -261,9 +261,10 @@ impl FetchError {
                 "install pip: `python3 -m ensurepip --user`, or the system's python3-pip package".to_owned()
             }
             FetchError::PipFailed { .. } => "check that pip reaches its package index: `python3 -m pip config list`".to_owned(),
-            FetchError::Connection { .. } | FetchError::Status { .. } | FetchError::AddressExpired { .. } => {
+            FetchError::Connection { .. } | FetchError::AddressExpired { .. } | FetchError::Status { status: 500.., .. } => {
                 "run the same command again: what was fetched is kept".to_owned()
             }
+            FetchError::Status { .. } => "check that `HF_ENDPOINT` is the address of a model hub".to_owned(),
             FetchError::Store(error) => return error.hint(),
             FetchError::Interrupted => "run the same command again: what was fetched is kept".to_owned(),
             FetchError::RepositoryMissing { anonymous: false, .. }

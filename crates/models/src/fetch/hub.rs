@@ -69,7 +69,9 @@ impl<'a> Hub<'a> {
             if transfer.has_progressed() {
                 schedule.progressed();
             }
-            if !is_passing(&error, transfer.is_reached) {
+            // An address that never answered is left to the next source, if there is one.
+            let is_worth_a_try = transfer.is_reached || !session.has_alternative;
+            if !is_worth_a_try || !is_passing(&error, transfer.is_reached) {
                 return Err(error);
             }
             let Some(delay) = schedule.next(told(&error), retry::jitter()) else {
@@ -100,8 +102,9 @@ impl<'a> Hub<'a> {
                 200 => url,
                 301 | 302 | 303 | 307 | 308 => {
                     let target = follow(&url, &reply.headers)?;
-                    // The hub's own redirects (a renamed repository) are followed; one to a store of bytes is the answer.
-                    if !announced.is_about_a_file() && origin(&target) == origin(&url) {
+                    // The hub's own redirects (a renamed repository, its cache of small files) are followed; one to a
+                    // store of bytes is the answer.
+                    if !announced.is_description() && origin(&target) == origin(&url) {
                         url = target;
                         continue;
                     }
@@ -198,7 +201,7 @@ impl Transfer<'_> {
                 if let Some(kept) = session.kept(name, &remote.expected)? {
                     return Ok(kept);
                 }
-                let partial = Partial::open(session, session.temporary_path(name, ""), remote.expected)?;
+                let partial = Partial::open(session, name, remote.expected)?;
                 let directory = partial.path.parent().unwrap_or(&partial.path);
                 session.preflight(directory, partial.missing_bytes())?;
                 self.best_bytes = partial.size_bytes();
@@ -320,7 +323,7 @@ fn is_passing(error: &FetchError, is_reached: bool) -> bool {
     match error {
         FetchError::Connection { .. } | FetchError::RateLimited { .. } | FetchError::AddressExpired { .. } => true,
         FetchError::Status { status, .. } => matches!(status, 408 | 500 | 502 | 503 | 504),
-        // An address that never answered is left to the next source at once.
+        // Where there was no connection at all, waiting a little will not make one.
         FetchError::Unreachable { .. } => is_reached,
         FetchError::RepositoryMissing { .. }
         | FetchError::Gated { .. }

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use protocol::catalog::FileName;
 use serde::{Deserialize, Serialize};
 
-use super::FetchError;
 use super::session::{Expectation, ExpectedHash, Session, git_blob_text};
+use super::{Event, FetchError};
 use crate::files;
 use crate::hashing::{Hasher, Sums};
 
@@ -40,9 +41,14 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Opens the partial file at `path`. What an earlier run left is kept and hashed if it belongs to the same content,
+    /// Opens the partial file of `file_name`. What an earlier run left is kept and hashed if it belongs to the same content,
     /// and thrown away otherwise.
-    pub(super) fn open(session: &Session<'_>, path: PathBuf, expected: Expectation) -> Result<Self, FetchError> {
+    pub(super) fn open(
+        session: &mut Session<'_>,
+        file_name: &FileName,
+        expected: Expectation,
+    ) -> Result<Self, FetchError> {
+        let path = session.temporary_path(file_name, "");
         let identity = match expected.hash {
             ExpectedHash::Sha256(digest, _) => digest.to_string(),
             ExpectedHash::GitBlob(hash) => git_blob_text(&hash),
@@ -57,7 +63,8 @@ impl Partial {
         let is_usable = left.is_some() && size_bytes <= expected.size_bytes;
         let side = left.unwrap_or(fresh);
         let mut partial = Self { file, path, expected, side_path, side, hasher, size_bytes: 0 };
-        if is_usable {
+        if is_usable && size_bytes > 0 {
+            session.report(Event::Verifying { file: file_name.clone() });
             partial.rehash(session)?;
         } else {
             partial.side.validator = None;

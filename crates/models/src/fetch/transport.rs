@@ -193,9 +193,12 @@ fn described(error: &io::Error) -> String {
     }
 }
 
-/// Foreign text in a message: one line, no control characters, bounded.
+/// Foreign text in a message: one line, bounded, nothing that steers a terminal or turns the reading direction.
 pub(super) fn one_line(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(300).collect()
+    let is_steering = |char: char| {
+        char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|char| if is_steering(char) { ' ' } else { char }).take(300).collect()
 }
 
 /// Host and port of an address, for messages.

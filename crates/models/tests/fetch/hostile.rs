@@ -90,7 +90,7 @@ fn hostile_tags_and_commits_are_typed_errors() {
             // Digits alone are a size, only a wrong one.
             let is_wrong_size = header == "x-linked-size" && matches!(error, FetchError::HashMismatch { .. });
             assert!(is_wrong_size || matches!(error, FetchError::Protocol { .. }), "{header} {value:?}: {error:?}");
-            assert!(!message.contains('\u{202e}') || message.len() < 1000, "{header} {value:?}: {message}");
+            assert!(!message.contains('\u{202e}') && message.len() < 1000, "{header} {value:?}: {message}");
             assert_nothing_outside(&bench);
         }
         assert_eq!(bench.hub.body_bytes(), 0);

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use models::fetch::Event;
 use models::store::manifest::{Authority, ModelKind, SourceKind};
-use testkit::hub::{Hub, On, Repo, sha256_hex};
+use testkit::hub::{Fault, Hub, On, Repo, sha256_hex};
 
 use crate::support::{Bench, COMMIT, FILE, content, entry, entry_text, repo};
 
@@ -114,4 +114,18 @@ fn bytes_of_any_size_arrive() {
         bench.bytes = bytes;
         bench.assert_installed(&bench.run());
     }
+}
+
+#[test]
+fn small_files_may_be_redirected_within_the_hub() {
+    let repo = Repo::new("org/tiny", COMMIT).small(FILE, "small");
+    let bench = Bench::with(Hub::builder().repo(repo), entry(&entry_text(&format!("file = \"{FILE}\""), "")));
+    let cached = format!("/org/tiny/resolve/{COMMIT}/{FILE}?cached=1");
+    let tag = format!("\"{}\"", testkit::hub::git_blob_sha1(b"small"));
+    // Part of the description only: the size is said at the end of the redirect.
+    let headers = vec![("location", cached.clone()), ("x-linked-etag", tag), ("x-repo-commit", COMMIT.to_owned())];
+    bench.hub.fault(On::Hub, Fault::Answer { status: 307, headers, body: vec![] });
+    assert!(bench.run().result.is_ok());
+    assert_eq!(std::fs::read(bench.final_path()).expect("the file"), b"small");
+    assert!(bench.hub.requests_to(On::Hub, "GET").iter().all(|seen| seen.target == cached));
 }

@@ -136,3 +136,13 @@ fn an_import_is_checked_like_any_other_source() {
     bench.entry = entry(&entry_text(&format!("file = \"{FILE}\""), ""));
     assert!(matches!(bench.run().error(), FetchError::NoHash { .. }));
 }
+
+#[test]
+fn a_hub_that_accepts_and_says_nothing_is_left_for_the_next_source_after_one_try() {
+    let mut bench = Bench::with(Hub::builder().repo(repo(&content(SIZE))), pinned_entry(&content(SIZE), MIRROR));
+    bench.settings.python = "/nonexistent/python3".into();
+    bench.hub.faults(On::Hub, 10, Fault::StallBeforeAnswer(Duration::from_secs(60)));
+    let error = bench.run().error();
+    assert!(matches!(error, FetchError::Connection { .. }), "{error:?}");
+    assert_eq!(bench.hub.requests().len(), 1);
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::error::ErrorCode;
 use protocol::pool::WorkerStatus;
 
-use super::{Effect, Event, Supervision, Verdict, judge};
+use super::{Effect, Event, Progress, Supervision, Verdict, judge};
 use crate::ending::Ending;
 use crate::launch::{Limits, Report};
 
@@ -20,7 +20,7 @@ fn called_back() -> Event {
 }
 
 fn loading(layers_loaded: u64) -> Event {
-    Event::Loading { layers_loaded, layers_total: 30, vram_mb: 0 }
+    Event::Loading(Progress { layers_loaded, layers_total: 30, vram_mb: 0 })
 }
 
 fn ended(ending: Ending) -> Event {
@@ -78,7 +78,8 @@ fn death_before_ready_is_a_failed_start() {
 
 #[test]
 fn silence_is_a_timeout_and_only_progress_resets_it() {
-    let (verdict, terminated, killed) = play(vec![(999, Event::Tick), (1_000, Event::Tick), (1_100, ended(Ending::Code(0)))]);
+    let (verdict, terminated, killed) =
+        play(vec![(999, Event::Tick), (1_000, Event::Tick), (1_100, ended(Ending::Code(0)))]);
     assert_eq!((code_of(verdict), terminated, killed), (Some(ErrorCode::WorkerStartTimeout), true, false));
 
     let repeating = vec![
@@ -141,7 +142,11 @@ fn a_refused_callback_is_remembered_and_a_second_one_ignored() {
 
 #[test]
 fn a_recorded_stop_is_not_a_loss() {
-    let story = vec![(1, called_back()), (2, Event::Ready), (3, Event::Ended { ending: Ending::Code(143), stop_recorded: true })];
+    let story = vec![
+        (1, called_back()),
+        (2, Event::Ready),
+        (3, Event::Ended { ending: Ending::Code(143), stop_recorded: true }),
+    ];
     assert_eq!(play(story).0.expect("a verdict").status, WorkerStatus::Stopped);
 }
 

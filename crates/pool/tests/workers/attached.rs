@@ -1,6 +1,7 @@
 //! `--attached`: the worker lives as long as the caller holds the other end of standard input.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use testkit::fake_worker::Script;
@@ -63,6 +64,19 @@ fn a_command_that_is_killed_cannot_leave_a_worker() {
     signal(live.child.id(), Signal::KILL);
     assert_eq!(live.finish().0, None);
     sandbox.assert_nothing_runs();
+}
+
+#[test]
+fn a_command_that_is_killed_at_any_moment_leaves_nothing() {
+    for delay_ms in (0..120).step_by(6) {
+        let sandbox = Sandbox::with(Script { ignore_sigterm: true, fork_grandchild: true, ..Script::default() });
+        let live = sandbox.start_spawn(&["--attached", "--grace", "0"], Stdio::piped());
+        // Not a wait for something: another stage of the start each time.
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        signal(live.child.id(), Signal::KILL);
+        live.finish();
+        sandbox.assert_nothing_runs();
+    }
 }
 
 #[test]

@@ -25,16 +25,22 @@ fn death_while_loading_shows_the_last_lines_and_where_the_log_is() {
 fn death_before_the_callback_and_by_signal() {
     let sandbox = Sandbox::with(Script { exit_at_once: Some(42), ..Script::default() });
     let done = sandbox.spawn(&[]);
-    assert!(text(&done.assert_error("WORKER_START_FAILED")["message"]).contains("exited with code 42 before it called back"));
+    assert!(
+        text(&done.assert_error("WORKER_START_FAILED")["message"])
+            .contains("exited with code 42 before it called back")
+    );
 
     let sandbox = Sandbox::with(Script { die_after_layers: Some(1), die_by_signal: Some(7), ..Script::default() });
     let done = sandbox.spawn(&[]);
-    assert!(text(&done.assert_error("WORKER_START_FAILED")["message"]).contains("SIGBUS (a mapped file became shorter"));
+    assert!(
+        text(&done.assert_error("WORKER_START_FAILED")["message"]).contains("SIGBUS (a mapped file became shorter")
+    );
 }
 
 #[test]
 fn a_load_that_fails_keeps_the_workers_own_code() {
-    let sandbox = Sandbox::with(Script { fail_loading: Some(String::from("tensor count is absurd")), ..Script::default() });
+    let sandbox =
+        Sandbox::with(Script { fail_loading: Some(String::from("tensor count is absurd")), ..Script::default() });
     let done = sandbox.spawn(&[]);
     assert_eq!(text(&done.assert_error("MODEL_INVALID")["message"]), "tensor count is absurd");
     assert!(sandbox.running().is_empty());

@@ -113,6 +113,22 @@ fn the_kernel_ends_the_worker_of_a_killed_supervisor() {
 }
 
 #[test]
+fn a_supervisor_that_is_killed_at_any_moment_takes_its_worker_along() {
+    for delay_ms in (0..60).step_by(4) {
+        let sandbox = Sandbox::with(Script { ignore_sigterm: true, ..Script::default() });
+        let mut live = sandbox.start_spawn(&[], std::process::Stdio::null());
+        live.event("starting");
+        let supervisor = sandbox.registry().list().expect("rows").workers[0].supervisor.pid;
+        // Not a wait for something: another stage of the load each time.
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        signal(supervisor, Signal::KILL);
+        live.finish();
+        sandbox.assert_nothing_runs();
+        assert_eq!(text(&sandbox.list(&[])[0]["status"]), "failed");
+    }
+}
+
+#[test]
 fn stopping_while_it_loads_ends_both_commands() {
     let sandbox = Sandbox::with(Script { hang_after_layers: Some(2), ..Script::default() });
     let mut spawning = sandbox.start_spawn(&[], std::process::Stdio::null());

@@ -110,7 +110,8 @@ fn damaged_rows_are_passed_over() {
     let sandbox = Sandbox::new();
     let id = sandbox.spawn_ready(&[])["worker_id"].clone();
     let connection = rusqlite::Connection::open(sandbox.state_dir().join("pool.db")).expect("the file");
-    let sql = "INSERT INTO workers (worker_id, model, backend, device, status, started_at_ms, pid, start_ticks, boot_id,
+    let sql =
+        "INSERT INTO workers (worker_id, model, backend, device, status, started_at_ms, pid, start_ticks, boot_id,
         nonce, supervisor_pid, supervisor_start_ticks) VALUES (?1, 'm', 'cpu', ?2, ?3, 0, ?4, 0, '', '', ?5, 0)";
     let rows = [("../../x", "0", "ready", "1", "1"), ("w-a", "x", "ready", "1", "1"), ("w-b", "0", "odd", "1", "1")];
     for row in rows.into_iter().chain([("w-c", "0", "ready", "-1", "1"), ("w-d", "0", "ready", "1", "garbage")]) {

@@ -75,7 +75,8 @@ async fn run(cli: Cli, script: Script) -> anyhow::Result<()> {
     if script.fork_grandchild {
         fork_grandchild()?;
     }
-    let nonce = if script.wrong_nonce { String::from("wrong") } else { std::env::var(NONCE_VARIABLE).unwrap_or_default() };
+    let nonce =
+        if script.wrong_nonce { String::from("wrong") } else { std::env::var(NONCE_VARIABLE).unwrap_or_default() };
     let model = cli.model_id.unwrap_or_else(|| model.display().to_string());
     let callback = Callback {
         worker_id: worker_id.clone(),

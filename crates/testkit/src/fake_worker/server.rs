@@ -169,6 +169,9 @@ async fn progress(State(worker): Shared) -> Response {
                 Load::Failed(message) => LoadingProgress::Error { code: ErrorCode::ModelInvalid, message },
             };
             let last = !matches!(stage, LoadingProgress::LoadingToVram { .. });
+            if last && worker.script.commits(Misbehaviour::NeverReadyProgress) {
+                return;
+            }
             let mut frame = sse::encode(None, &serde_json::to_string(&stage).unwrap_or_default());
             if last {
                 frame.push_str(&sse::encode(None, DONE));
@@ -258,8 +261,13 @@ async fn shutdown(State(worker): Shared) -> StatusCode {
 }
 
 fn refuse(code: ErrorCode, message: &str) -> Response {
-    let error =
-        ErrorDetail { code, message: message.to_owned(), hint: None, details: None, correlation_id: String::from("fake") };
+    let error = ErrorDetail {
+        code,
+        message: message.to_owned(),
+        hint: None,
+        details: None,
+        correlation_id: String::from("fake"),
+    };
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, Json(ErrorBody { error })).into_response()
 }

@@ -64,7 +64,8 @@ fn unknown_fields(script: &Script, fields: &Map<String, Value>) -> Vec<FieldErro
 
 fn bad_fields(fields: &Map<String, Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    if !fields.get("job_id").and_then(Value::as_str).is_some_and(|id| id.parse::<protocol::identifiers::JobId>().is_ok()) {
+    let job_id = fields.get("job_id").and_then(Value::as_str);
+    if job_id.is_none_or(|id| id.parse::<protocol::identifiers::JobId>().is_err()) {
         errors.push(error("job_id", "required", "an identifier"));
     }
     match (fields.contains_key("prompt"), fields.contains_key("messages")) {

@@ -37,9 +37,9 @@ impl Announced<'_> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Whether the answer describes a file, so that its redirect leads to bytes.
-    pub(super) fn is_about_a_file(&self) -> bool {
-        self.headers.contains_key("x-linked-etag")
+    /// Whether the answer describes a file in full, so that its redirect leads to bytes and not to another description.
+    pub(super) fn is_description(&self) -> bool {
+        ["x-repo-commit", "x-linked-etag", "x-linked-size"].iter().all(|name| self.headers.contains_key(*name))
     }
 
     /// The commit must be the pinned one: another may hold other bytes under the same name.
