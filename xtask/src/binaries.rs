@@ -187,9 +187,9 @@ fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), Failu
     if stamp.backend == expected {
         return Ok(());
     }
-    let words = |backend: Option<Backend>| backend.map_or_else(|| String::from("no backend"), |backend| format!("`{backend}`"));
-    let message =
-        format!("`{}` is stamped for {}, expected {}", path.display(), words(stamp.backend), words(expected));
+    let words =
+        |backend: Option<Backend>| backend.map_or_else(|| String::from("no backend"), |backend| format!("`{backend}`"));
+    let message = format!("`{}` is stamped for {}, expected {}", path.display(), words(stamp.backend), words(expected));
     Err(Failure::coded(ErrorCode::Internal, message))
 }
 
@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn cargo_says_where_the_program_is() {
-        let messages = br#"{"reason":"compiler-artifact","target":{"name":"x","kind":["lib"]},"fresh":true,"executable":null}
+        let messages =
+            br#"{"reason":"compiler-artifact","target":{"name":"x","kind":["lib"]},"fresh":true,"executable":null}
 {"reason":"compiler-artifact","target":{"name":"x","kind":["bin"]},"fresh":false,"executable":"/t/release/x"}
 {"reason":"build-finished","success":true}"#;
         let report = Report::parse(messages, "x");

@@ -38,7 +38,11 @@ pub fn commit(root: &Path) -> Result<String, Failure> {
 /// The target triple of this machine.
 pub fn host(root: &Path) -> Result<String, Failure> {
     let shell = shell(root)?;
-    let text = cmd!(shell, "rustc -vV").quiet().read().context("cannot ask rustc for its version")?;
+    let asked = cmd!(shell, "rustc -vV").quiet().ignore_stderr().read();
+    let text = asked.map_err(|error| {
+        let failure = Failure::new(format!("cannot ask rustc for its version: {error}"));
+        failure.hint("`cargo xtask dev doctor` checks what a build needs")
+    })?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| Failure::new("`rustc -vV` does not name the host"))
 }

@@ -170,10 +170,8 @@ impl Shown {
                 self.bar.set_style(spinner_style());
                 self.bar.set_message(format!("{}: asking {source}", self.model));
             }
-            Event::SourceFailed { source, reason, hint } => {
-                let hint = hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-                say(format!("{source}: {reason}{hint}"));
-            }
+            // Its hint is for the case that no other source helps, and then the error has it.
+            Event::SourceFailed { source, reason, .. } => say(format!("{source}: {reason}")),
             Event::Started { file, total_bytes, resumed_bytes } => {
                 if let Some(total_bytes) = total_bytes {
                     self.bar.set_style(transfer_style());

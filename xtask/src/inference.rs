@@ -138,7 +138,8 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
 
 fn lost(why: &str) -> Failure {
     let hint = "look at its log: `cargo xtask worker logs ID`";
-    Failure::coded(ErrorCode::WorkerLost, format!("the worker was lost before its answer was complete: {why}")).hint(hint)
+    Failure::coded(ErrorCode::WorkerLost, format!("the worker was lost before its answer was complete: {why}"))
+        .hint(hint)
 }
 
 /// A stream while it is read.

@@ -168,7 +168,8 @@ pub fn transfer_style() -> ProgressStyle {
 
 /// A size for people: `94 MB`.
 pub fn size_words(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    const UNITS: [(&str, u64); 4] =
+        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
         Some((name, unit)) if bytes < unit.saturating_mul(10) => {
             let tenths = bytes / (unit / 10);
@@ -185,7 +186,8 @@ pub fn table(rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let padded = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
-    let line = |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ").trim_end().to_owned();
+    let line =
+        |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ").trim_end().to_owned();
     rows.iter().map(line).collect()
 }
 

@@ -199,9 +199,9 @@ fn pass_on(lines: PipeReader, sender: &Sender<Report>) {
             Ok(RawLine::Starting { worker_id, pid }) => Report::Starting { worker_id, pid },
             Ok(RawLine::Loading { layers_loaded, layers_total }) => Report::Loading { layers_loaded, layers_total },
             Ok(RawLine::Ready { url, worker_id, pid }) => Report::Ready { url, worker_id, pid },
-            Ok(RawLine::Error(error)) => Report::Failed(
-                Failure::coded(error.code, error.message).known(error.known).maybe_hint(error.hint),
-            ),
+            Ok(RawLine::Error(error)) => {
+                Report::Failed(Failure::coded(error.code, error.message).known(error.known).maybe_hint(error.hint))
+            }
             Ok(RawLine::Done {}) | Err(_) => continue,
         };
         if sender.send(report).is_err() {

@@ -130,7 +130,8 @@ impl Call {
     pub fn start(&self, expression: &duct::Expression) -> Result<duct::Handle, Failure> {
         expression.start().map_err(|error| {
             let program = Path::new(&self.program).display();
-            Failure::new(format!("cannot start `{program}`: {error}")).hint(format!("check that `{program}` is installed"))
+            Failure::new(format!("cannot start `{program}`: {error}"))
+                .hint(format!("check that `{program}` is installed"))
         })
     }
 
@@ -146,6 +147,10 @@ impl Call {
         let handle = self.start(&expression)?;
         let output = wait(&handle, group, before)?;
         if interrupt::count() > before {
+            if group == Group::Own {
+                // Whatever it started and did not take along.
+                send(&handle, group, Signal::KILL);
+            }
             return Err(Failure::interrupted());
         }
         Ok(Ended { code: exit_code(output.status), stdout: output.stdout.clone() })
@@ -153,7 +158,7 @@ impl Call {
 }
 
 /// Waits for the child; passes on what interrupts this process.
-fn wait<'a>(handle: &'a duct::Handle, group: Group, before: usize) -> Result<&'a std::process::Output, Failure> {
+fn wait(handle: &duct::Handle, group: Group, before: usize) -> Result<&std::process::Output, Failure> {
     let failed = |error: std::io::Error| Failure::new(format!("cannot wait for a child process: {error}"));
     let mut passed_on = before;
     let mut kill_at: Option<Instant> = None;
@@ -165,10 +170,11 @@ fn wait<'a>(handle: &'a duct::Handle, group: Group, before: usize) -> Result<&'a
         if count > passed_on {
             let first = passed_on == before;
             passed_on = count;
-            if first && group == Group::Shared {
-                if let Some(output) = handle.wait_timeout(TERMINAL_GRACE).map_err(failed)? {
-                    return Ok(output);
-                }
+            if first
+                && group == Group::Shared
+                && let Some(output) = handle.wait_timeout(TERMINAL_GRACE).map_err(failed)?
+            {
+                return Ok(output);
             }
             send(handle, group, Signal::INT);
             if !first {
@@ -214,7 +220,11 @@ impl fmt::Display for Call {
 fn quoted(text: &OsStr) -> String {
     let text = text.to_string_lossy();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Prints the calls of a plan instead of running them.

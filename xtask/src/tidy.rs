@@ -112,12 +112,7 @@ pub const RULES: &[Rule] = &[
         hint: "split it by meaning; 400 lines is the aim, 800 the wall, 60 for a main.rs",
         check: texts::files_have_a_limit,
     },
-    Rule {
-        name: "no_mod_rs",
-        invariant: None,
-        hint: "`foo/mod.rs` is `foo.rs` here",
-        check: texts::no_mod_rs,
-    },
+    Rule { name: "no_mod_rs", invariant: None, hint: "`foo/mod.rs` is `foo.rs` here", check: texts::no_mod_rs },
     Rule {
         name: "forbidden_texts",
         invariant: None,

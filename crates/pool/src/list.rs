@@ -57,7 +57,7 @@ pub fn refresh(registry: &Registry, worker: Worker) -> Result<WorkerRecord, Pool
     let mut record = worker.record;
     if let (WorkerStatus::Ready, Some(url)) = (record.status, &record.url) {
         match readiness::ask(url, ANSWER_TIMEOUT) {
-            Answer::Ready => {}
+            Answer::Ready | Answer::Guarded => {}
             Answer::NotReady => record.reason = Some(String::from("running, but not ready for requests")),
             Answer::None => record.reason = Some(String::from("running, but does not answer")),
         }

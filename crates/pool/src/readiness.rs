@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use protocol::sse::Decoder;
-use protocol::worker::{LoadingProgress, Ready};
+use protocol::worker::{API_KEY_VARIABLE, LoadingProgress, Ready};
 
 use crate::state::{Event, Progress};
 
@@ -23,6 +23,8 @@ pub enum Answer {
     Ready,
     /// It answers, but not with 200.
     NotReady,
+    /// It answers, but not without its API key.
+    Guarded,
     /// Nothing sensible came back in time.
     None,
 }
@@ -49,7 +51,7 @@ enum Followed {
 
 fn follow_stream(url: &str, events: &Sender<Event>) -> Followed {
     let agent = agent(None);
-    let Ok(response) = agent.get(format!("{url}/v1/loading/progress")).call() else { return Followed::LookAgain };
+    let Ok(response) = get(&agent, &format!("{url}/v1/loading/progress")) else { return Followed::LookAgain };
     if response.status() != 200 {
         return Followed::LookAgain;
     }
@@ -83,12 +85,21 @@ fn follow_stream(url: &str, events: &Sender<Event>) -> Followed {
 /// Asks `/v1/ready` once.
 #[must_use]
 pub fn ask(url: &str, timeout: Duration) -> Answer {
-    let Ok(mut response) = agent(Some(timeout)).get(format!("{url}/v1/ready")).call() else { return Answer::None };
+    let Ok(mut response) = get(&agent(Some(timeout)), &format!("{url}/v1/ready")) else { return Answer::None };
     let text = response.body_mut().with_config().limit(64 * 1024).read_to_string().unwrap_or_default();
     match (response.status().as_u16(), serde_json::from_str::<Ready>(&text)) {
         (200, Ok(Ready { ready: true, .. })) => Answer::Ready,
+        (401, _) => Answer::Guarded,
         (_, Ok(_)) => Answer::NotReady,
         (_, Err(_)) => Answer::None,
+    }
+}
+
+/// With the key of this environment, which is the worker's too: it was started with it.
+fn get(agent: &ureq::Agent, url: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    match std::env::var(API_KEY_VARIABLE).ok().filter(|key| !key.is_empty()) {
+        Some(key) => agent.get(url).header("authorization", format!("Bearer {key}")).call(),
+        None => agent.get(url).call(),
     }
 }
 

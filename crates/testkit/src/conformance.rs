@@ -22,6 +22,8 @@ pub struct Options {
     pub tokens_short: u32,
     /// Tokens of a generation that is cancelled or abandoned: must last longer than a few round trips.
     pub tokens_long: u32,
+    /// The worker's API key, if it asks for one.
+    pub api_key: Option<String>,
     /// Longest time for a stream to move, and for a slot to become free. A ceiling, not a measurement.
     pub patience: Duration,
 }
@@ -32,6 +34,7 @@ impl Default for Options {
             prompt: String::from("Once upon a time, in a village by the sea, there lived"),
             tokens_short: 12,
             tokens_long: 400,
+            api_key: None,
             patience: Duration::from_secs(60),
         }
     }
@@ -149,7 +152,7 @@ impl std::error::Error for KitError {}
 /// # Errors
 /// The worker cannot be reached, or a scenario could not be brought about.
 pub fn check(base_url: &str, options: &Options) -> Result<Vec<Violation>, KitError> {
-    let client = Client::new(base_url, options.patience);
+    let client = Client::new(base_url, options);
     let mut violations = Vec::new();
     for scenario in scenarios::ALL {
         let mut found = scenario(&client, options)?;

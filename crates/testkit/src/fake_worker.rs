@@ -115,9 +115,11 @@ impl Script {
     /// Ends this process the way the script says.
     pub fn die(&self) -> ! {
         if let Some(signal) = self.die_by_signal.and_then(signal_by_number) {
-            // Twice: the first SIGSEGV or SIGBUS only removes the handler that Rust's runtime has for stack overflows.
-            for _ in 0..2 {
+            // More than once: the first SIGSEGV or SIGBUS only removes the handler that Rust's runtime has for stack
+            // overflows, and a second that comes too early is one with the first.
+            for _ in 0..1_000 {
                 let _dead = rustix::process::kill_process(rustix::process::getpid(), signal);
+                std::thread::sleep(std::time::Duration::from_millis(1));
             }
         }
         std::process::exit(3)

@@ -102,7 +102,7 @@ fn every_offence_is_found_and_named() {
         (M::NeverReadyProgress, Rule::Progress),
     ];
     // Waiting in vain for a slot is part of some; what else is found in a hurry does not matter here.
-    let options = &Options { patience: Duration::from_secs(2), ..options() };
+    let options = &Options { tokens_long: 500, patience: Duration::from_secs(2), ..options() };
     // Side by side: each waits much more than it computes.
     std::thread::scope(|scope| {
         for chunk in offences.chunks(2) {

@@ -132,9 +132,11 @@ fn packages(root: &Path) -> Result<Vec<Package>, Failure> {
     if ended.code != 0 {
         return Err(call.failed(ended.code));
     }
-    let metadata: serde_json::Value = serde_json::from_slice(&ended.stdout).context("cargo's metadata cannot be read")?;
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&ended.stdout).context("cargo's metadata cannot be read")?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let relative = |path: String| Path::new(&path).strip_prefix(root).map(|path| path.display().to_string()).unwrap_or(path);
+    let relative =
+        |path: String| Path::new(&path).strip_prefix(root).map(|path| path.display().to_string()).unwrap_or(path);
     let dependency = |value: &serde_json::Value| Dependency {
         name: text(&value["name"]),
         is_dev: value["kind"] == "dev",
@@ -157,7 +159,8 @@ fn tree(root: &Path, arguments: &[&str]) -> Result<Vec<String>, Failure> {
     }
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();
     // `name vVERSION …`: two versions of a crate are two crates.
-    let mut lines: Vec<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
+    let mut lines: Vec<&str> =
+        text.lines().map(|line| line.trim_end_matches(" (*)")).filter(|line| !line.is_empty()).collect();
     lines.sort_unstable();
     lines.dedup();
     Ok(lines.into_iter().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())

@@ -86,10 +86,12 @@ pub fn dependencies_follow_the_table(checkout: &Checkout) -> Vec<Finding> {
             let is_ours = dependency.path.is_some();
             let is_allowed = allowed.contains(&name) || (dependency.is_dev && name == IN_TESTS);
             if is_ours && !is_allowed {
-                findings.push(Finding::whole(&package.manifest, format!("`{}` may not depend on `{name}`", package.name)));
+                findings
+                    .push(Finding::whole(&package.manifest, format!("`{}` may not depend on `{name}`", package.name)));
             }
             if !dependency.is_dev && RUNTIME.contains(&name) && !ASYNCHRONOUS.contains(&package.name.as_str()) {
-                findings.push(Finding::whole(&package.manifest, format!("`{}` may not depend on `{name}`", package.name)));
+                findings
+                    .push(Finding::whole(&package.manifest, format!("`{}` may not depend on `{name}`", package.name)));
             }
         }
     }

@@ -16,9 +16,8 @@ const PURE: [&str; 7] = [
     "xtask/src/tidy/dependencies.rs",
 ];
 /// What a decision must not name: a runtime, a server, a clock, files, the net, other programs.
-const IMPURE: [&str; 10] = [
-    "tokio", "axum", "Instant", "SystemTime", "std::fs", "fs_err", "std::net", "ureq", "std::process", "std::thread",
-];
+const IMPURE: [&str; 10] =
+    ["tokio", "axum", "Instant", "SystemTime", "std::fs", "fs_err", "std::net", "ureq", "std::process", "std::thread"];
 /// Files of the architectures crate that belong to no single architecture.
 const NO_ARCHITECTURE: [&str; 4] = ["lib", "configuration", "memory", "program"];
 /// Ways to give bytes a name.
@@ -33,7 +32,9 @@ const NAMES_FILES: [(&str, &str); 3] = [
 const PUBLISHER: &str = "crates/models/src/fetch/session.rs";
 
 pub fn xtask_starts_no_worker(checkout: &Checkout) -> Vec<Finding> {
-    let others = checkout.rust("xtask/src/").filter(|source| !is_tidy(source) && !NAME_THE_WORKER.contains(&source.path.as_str()));
+    let others = checkout
+        .rust("xtask/src/")
+        .filter(|source| !is_tidy(source) && !NAME_THE_WORKER.contains(&source.path.as_str()));
     lines_with(others, &["\"llorch-worker"], |_| String::from("names the worker's program"))
 }
 
@@ -52,7 +53,9 @@ pub fn decisions_are_pure(checkout: &Checkout) -> Vec<Finding> {
 
 pub fn hardware_features_in_one_file(checkout: &Checkout) -> Vec<Finding> {
     let features = ["feature = \"cuda\"", "feature = \"metal\""];
-    let findings = lines_with(checkout.rust("").filter(|source| !is_tidy(source)), &features, |text| format!("`{text}` outside its file"));
+    let findings = lines_with(checkout.rust("").filter(|source| !is_tidy(source)), &features, |text| {
+        format!("`{text}` outside its file")
+    });
     let home = findings.iter().map(|finding| finding.path.clone()).find(|path| path.starts_with("crates/engine/src/"));
     findings.into_iter().filter(|finding| Some(&finding.path) != home.as_ref()).collect()
 }
@@ -69,7 +72,9 @@ pub fn final_names_are_verified(checkout: &Checkout) -> Vec<Finding> {
     let others = checkout.rust("crates/models/src/").filter(|source| !may_name(source));
     let mut findings = lines_with(others, &NAMING, |text| format!("`{text}…` gives bytes a name"));
     let strangers = checkout.rust("crates/").filter(|source| source.path != PUBLISHER);
-    findings.extend(lines_with(strangers, &["files::publish("], |_| String::from("publishes a file that nobody has verified")));
+    findings.extend(lines_with(strangers, &["files::publish("], |_| {
+        String::from("publishes a file that nobody has verified")
+    }));
     if checkout.source(PUBLISHER).is_none() {
         findings.push(Finding::whole(PUBLISHER, "is the one place that names verified files, and is not there"));
     }
@@ -81,7 +86,9 @@ fn verbs(checkout: &Checkout) -> Vec<Finding> {
     let Some(list) = checkout.source(LIST) else { return vec![Finding::whole(LIST, "is not there")] };
     let modules = modules_of(checkout, "xtask/src/verbs/");
     let unlisted = modules.iter().filter(|module| !list.text.contains(&format!("({module}::")));
-    unlisted.map(|module| Finding::whole(LIST, format!("`{module}` has a file in xtask/src/verbs and no row in `Verb`"))).collect()
+    unlisted
+        .map(|module| Finding::whole(LIST, format!("`{module}` has a file in xtask/src/verbs and no row in `Verb`")))
+        .collect()
 }
 
 fn architectures(checkout: &Checkout) -> Vec<Finding> {
@@ -91,7 +98,9 @@ fn architectures(checkout: &Checkout) -> Vec<Finding> {
     let modules = modules_of(checkout, "crates/architectures/src/");
     let modules = modules.iter().filter(|module| !NO_ARCHITECTURE.contains(&module.as_str()));
     let unlisted = modules.filter(|module| !rows.contains(&format!("{module}::")));
-    unlisted.map(|module| Finding::whole(LIST, format!("`{module}` has a file and no row in `ARCHITECTURES`"))).collect()
+    unlisted
+        .map(|module| Finding::whole(LIST, format!("`{module}` has a file and no row in `ARCHITECTURES`")))
+        .collect()
 }
 
 /// What the engine drives, xtask builds, and the other way round.
@@ -148,7 +157,8 @@ fn lines_with<'a>(
 }
 
 fn has_word(line: &str, word: &str) -> bool {
-    let is_part = |character: Option<char>| character.is_some_and(|character| character.is_alphanumeric() || character == '_');
+    let is_part =
+        |character: Option<char>| character.is_some_and(|character| character.is_alphanumeric() || character == '_');
     line.match_indices(word).any(|(start, _)| {
         let (before, after) = (line[..start].chars().next_back(), line[start + word.len()..].chars().next());
         let begins = word.starts_with(|first: char| first.is_alphanumeric()) && is_part(before);

@@ -36,7 +36,11 @@ fn names(checkout: &Checkout) -> Vec<&'static str> {
 #[test]
 fn planted_texts_are_found() {
     let finds = |path: &str, text: &str, rule: &str| {
-        let text = if path.ends_with(".rs") && rule != "files_say_what_they_are" { format!("//! x\n{text}\n") } else { text.to_owned() };
+        let text = if path.ends_with(".rs") && rule != "files_say_what_they_are" {
+            format!("//! x\n{text}\n")
+        } else {
+            text.to_owned()
+        };
         assert_eq!(broken(&[(path, &text)]), [rule], "{path}: {text}");
     };
     finds("crates/x/src/a.rs", "fn a() {}", "files_say_what_they_are");
@@ -56,7 +60,9 @@ fn planted_texts_are_found() {
 
 #[test]
 fn what_is_allowed_is_not_found() {
-    let silent = |path: &str, text: &str| assert_eq!(broken(&[(path, &format!("//! x\n{text}\n"))]), Vec::<&str>::new(), "{text}");
+    let silent = |path: &str, text: &str| {
+        assert_eq!(broken(&[(path, &format!("//! x\n{text}\n"))]), Vec::<&str>::new(), "{text}")
+    };
     silent("crates/engine/src/device.rs", "#[cfg(feature = \"cuda\")]\n#[cfg(feature = \"metal\")]");
     silent("crates/pool/src/process.rs", "Command::new(x);");
     silent("crates/x/src/a.rs", "#[derive(Serialize)]\nstruct RawA;");
@@ -96,7 +102,10 @@ fn files_without_a_row_are_found() {
     write("crates/architectures/src/lib.rs", "//! x\npub const ARCHITECTURES: &[A] = &[llama::A];\n");
     write("crates/architectures/src/llama.rs", "//! x\n");
     write("crates/architectures/src/qwen.rs", "//! x\n");
-    write("crates/engine/src/device.rs", "//! x\npub const BACKENDS: &[BackendKind] = &[BackendKind::Cpu, BackendKind::Cuda];\n");
+    write(
+        "crates/engine/src/device.rs",
+        "//! x\npub const BACKENDS: &[BackendKind] = &[BackendKind::Cpu, BackendKind::Cuda];\n",
+    );
     write("xtask/src/binaries.rs", "//! x\npub const BACKENDS: [Backend; 1] = [Backend::Cpu];\n");
     let findings = check(&Checkout::read_texts(folder.path()).expect("texts"));
     let found = findings.iter().filter(|(rule, _)| rule.name == "registries_match_folders");
@@ -125,11 +134,20 @@ fn dependencies_off_the_table_are_found() {
         packages.push(extra);
         names(&Checkout { packages, ..Checkout::default() })
     };
-    assert_eq!(with(package("worker", &[("protocol", false), ("engine", false), ("testkit", true), ("tokio", false)])), Vec::<&str>::new());
-    assert_eq!(with(package("worker", &[("pool", false)])), ["daemons_share_protocol_only", "dependencies_follow_the_table"]);
+    assert_eq!(
+        with(package("worker", &[("protocol", false), ("engine", false), ("testkit", true), ("tokio", false)])),
+        Vec::<&str>::new()
+    );
+    assert_eq!(
+        with(package("worker", &[("pool", false)])),
+        ["daemons_share_protocol_only", "dependencies_follow_the_table"]
+    );
     assert_eq!(with(package("gguf", &[("tokio", false)])), ["dependencies_follow_the_table"]);
     assert_eq!(with(package("newcomer", &[])), ["dependencies_follow_the_table"]);
-    assert_eq!(with(package("pool", &[("outside", false)])), ["checkout_stands_alone", "dependencies_follow_the_table"]);
+    assert_eq!(
+        with(package("pool", &[("outside", false)])),
+        ["checkout_stands_alone", "dependencies_follow_the_table"]
+    );
     let reaching = |reaches_candle: &[&str], links: &[&str]| {
         let text = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         names(&Checkout { reaches_candle: text(reaches_candle), xtask_links: text(links), ..Checkout::default() })

@@ -92,7 +92,9 @@ pub fn forbidden_texts(checkout: &Checkout) -> Vec<Finding> {
 pub fn processes_start_in_one_place(checkout: &Checkout) -> Vec<Finding> {
     let mut findings = Vec::new();
     let is_listed = |source: &&Source| START_PROCESSES.contains(&source.path.as_str());
-    for source in checkout.rust("").filter(|source| !is_listed(source) && !is_tidy(source) && !source.path.contains("/tests/")) {
+    for source in
+        checkout.rust("").filter(|source| !is_listed(source) && !is_tidy(source) && !source.path.contains("/tests/"))
+    {
         for (number, line) in source.code().filter(|(_, line)| line.contains("Command::new(")) {
             findings.push(Finding::at(source, number, format!("`{}` starts a process", line.trim())));
         }

@@ -131,5 +131,10 @@ fn whole_seconds(time: Duration) -> u64 {
 
 fn row(step: &Line) -> Vec<String> {
     let verdict = if step.passed { "passed" } else { "FAILED" };
-    vec![step.name.to_owned(), verdict.to_owned(), format!("{} s", step.seconds), step.message.clone().unwrap_or_default()]
+    vec![
+        step.name.to_owned(),
+        verdict.to_owned(),
+        format!("{} s", step.seconds),
+        step.message.clone().unwrap_or_default(),
+    ]
 }

@@ -96,10 +96,30 @@ fn checks() -> Result<Vec<Check>, Failure> {
         program(&shell, "rust", &["rustc", "--version"], "curl --proto '=https' -sSf https://sh.rustup.rs | sh"),
         program(&shell, "cargo", &["cargo", "--version"], "curl --proto '=https' -sSf https://sh.rustup.rs | sh"),
         c_compiler(&shell),
-        program(&shell, "git", &["git", "--version"], "install git: `apt-get install git`, `dnf install git`, `brew install git`"),
-        program(&shell, "python3", &["python3", "--version"], "install Python 3: `apt-get install python3`, `brew install python`"),
-        program(&shell, "pip", &["python3", "-m", "pip", "--version"], "python3 -m ensurepip --user, or `apt-get install python3-pip`"),
-        optional(program(&shell, "nextest", &["cargo", "nextest", "--version"], "cargo install --locked cargo-nextest")),
+        program(
+            &shell,
+            "git",
+            &["git", "--version"],
+            "install git: `apt-get install git`, `dnf install git`, `brew install git`",
+        ),
+        program(
+            &shell,
+            "python3",
+            &["python3", "--version"],
+            "install Python 3: `apt-get install python3`, `brew install python`",
+        ),
+        program(
+            &shell,
+            "pip",
+            &["python3", "-m", "pip", "--version"],
+            "python3 -m ensurepip --user, or `apt-get install python3-pip`",
+        ),
+        optional(program(
+            &shell,
+            "nextest",
+            &["cargo", "nextest", "--version"],
+            "cargo install --locked cargo-nextest",
+        )),
         free_space("disk", &folder, FREE_BYTES_NEEDED),
         writable("store", &places.models()),
         writable("state", &places.state.path),
@@ -137,7 +157,8 @@ fn program(shell: &Shell, name: &'static str, command: &[&str], hint: &str) -> C
 
 /// Build scripts compile C (SQLite, ring): they take `$CC`, else `cc`.
 fn c_compiler(shell: &Shell) -> Check {
-    let compiler = std::env::var("CC").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| String::from("cc"));
+    let compiler =
+        std::env::var("CC").ok().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| String::from("cc"));
     let hint = "install a C compiler: `apt-get install build-essential`, `dnf install gcc`, `xcode-select --install`";
     program(shell, "c compiler", &[&compiler, "--version"], hint)
 }
@@ -146,7 +167,12 @@ fn free_space(name: &'static str, folder: &Path, needed: u64) -> Check {
     match models::disk::free_bytes(folder) {
         Ok(free) if free >= needed => ok(name, format!("{} free in `{}`", size_words(free), folder.display())),
         Ok(free) => {
-            let message = format!("{} free in `{}`, a full build takes about {}", size_words(free), folder.display(), size_words(needed));
+            let message = format!(
+                "{} free in `{}`, a full build takes about {}",
+                size_words(free),
+                folder.display(),
+                size_words(needed)
+            );
             let hint = "free some space: `cargo clean`, `cargo xtask models disk-usage`".to_owned();
             Check { name, status: Status::Warning, message, hint: Some(hint) }
         }
@@ -157,7 +183,11 @@ fn free_space(name: &'static str, folder: &Path, needed: u64) -> Check {
 /// Whether the folder, or the nearest one above it that exists, takes a new file. Leaves nothing behind.
 fn writable(name: &'static str, folder: &Path) -> Check {
     let Some(nearest) = folder.ancestors().find(|folder| folder.is_dir()) else {
-        return failed(name, format!("no folder above `{}` exists", folder.display()), "set `HOME` to a folder that exists");
+        return failed(
+            name,
+            format!("no folder above `{}` exists", folder.display()),
+            "set `HOME` to a folder that exists",
+        );
     };
     let probe: PathBuf = nearest.join(format!(".llorch-doctor-{}", std::process::id()));
     match std::fs::File::create_new(&probe) {
@@ -167,7 +197,10 @@ fn writable(name: &'static str, folder: &Path) -> Check {
             ok(name, format!("`{}` is writable{remark}", folder.display()))
         }
         Err(error) => {
-            let hint = format!("sudo chown \"$USER\" '{}', or set `LLORCH_DATA_DIR` and `LLORCH_STATE_DIR`", nearest.display());
+            let hint = format!(
+                "sudo chown \"$USER\" '{}', or set `LLORCH_DATA_DIR` and `LLORCH_STATE_DIR`",
+                nearest.display()
+            );
             failed(name, format!("`{}` is not writable: {error}", nearest.display()), &hint)
         }
     }

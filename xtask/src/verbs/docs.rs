@@ -43,7 +43,8 @@ impl Args {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         let mut changed = Vec::new();
-        for (page, text) in [(CLI_PAGE, cli_page()), (PROTOCOL_PAGE, protocol_page(&root)?)] {
+        for page in [CLI_PAGE, PROTOCOL_PAGE] {
+            let text = if page == CLI_PAGE { cli_page() } else { protocol_page(&root)? };
             let path = root.join(page);
             if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
                 continue;
@@ -80,13 +81,18 @@ fn describe(page: &mut String, command: &mut clap::Command, depth: usize) {
     let mut help = command.clone();
     if depth > 2 {
         // Said once, at the top.
-        let global: Vec<String> = help.get_arguments().filter(|argument| argument.is_global_set()).map(|argument| argument.get_id().to_string()).collect();
+        let global: Vec<String> = help
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .map(|argument| argument.get_id().to_string())
+            .collect();
         help = global.into_iter().fold(help, |help, id| help.mut_arg(id, |argument| argument.hide(true)));
     }
     let help = help.term_width(100).render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     // Writing to a String cannot fail.
-    let _never = write!(page, "\n{} {title}\n\n```text\n{}\n```\n", "#".repeat(depth.min(4)), help.join("\n").trim_end());
+    let _never =
+        write!(page, "\n{} {title}\n\n```text\n{}\n```\n", "#".repeat(depth.min(4)), help.join("\n").trim_end());
     for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set()) {
         describe(page, verb, depth + 1);
     }
@@ -103,7 +109,10 @@ fn protocol_page(root: &Path) -> Result<String, Failure> {
 
 fn error_table() -> String {
     let cells = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
-    let mut rows = vec![cells(["| code", "| HTTP status", "| retriable", "| exit code |"]), cells(["|---", "|---", "|---", "|---|"])];
+    let mut rows = vec![
+        cells(["| code", "| HTTP status", "| retriable", "| exit code |"]),
+        cells(["|---", "|---", "|---", "|---|"]),
+    ];
     for code in ErrorCode::ALL {
         let retriable = if code.retriable() { "| yes" } else { "| no" };
         rows.push(vec![
@@ -123,7 +132,12 @@ mod tests {
     #[test]
     fn the_page_has_every_verb_with_its_examples() {
         let page = cli_page();
-        for title in ["## cargo xtask", "### cargo xtask infer", "#### cargo xtask models download", "#### cargo xtask dev doctor"] {
+        for title in [
+            "## cargo xtask",
+            "### cargo xtask infer",
+            "#### cargo xtask models download",
+            "#### cargo xtask dev doctor",
+        ] {
             assert!(page.contains(&format!("\n{title}\n")), "{title}");
         }
         assert!(page.matches("Examples:").count() >= 20);

@@ -1,6 +1,7 @@
 //! `infer`: the whole chain, from a prompt to its continuation.
 
-use std::io::IsTerminal;
+mod printer;
+
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,17 +11,17 @@ use protocol::event::{End, Event};
 use protocol::identifiers::{Backend, JobId, ModelId, WorkerId};
 use protocol::inference::{InferenceRequest, Message as ChatMessage};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::binaries::Profile;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
 use crate::inference::{Client, Message};
-use crate::output::{Output, neutralise};
+use crate::output::Output;
 use crate::pool::{self, Attached, Needs, Report};
 use crate::process::Call;
 use crate::{interrupt, process};
+use printer::Printer;
 
 /// Between two looks at signals.
 const POLL: Duration = Duration::from_millis(50);
@@ -83,7 +84,8 @@ pub struct Args {
 }
 
 fn fraction(text: &str, least: f32, most: f32) -> Result<f32, String> {
-    let words = || format!("a number from {} to {most} is needed", if least == f32::MIN_POSITIVE { 0.0 } else { least });
+    let words =
+        || format!("a number from {} to {most} is needed", if least == f32::MIN_POSITIVE { 0.0 } else { least });
     text.parse().ok().filter(|value| (least..=most).contains(value)).ok_or_else(words)
 }
 
@@ -92,7 +94,9 @@ fn worker_url(text: &str) -> Result<String, String> {
     let url = url.trim_end_matches('/');
     let uri: ureq::http::Uri = url.parse().map_err(|_| String::from("use HOST:PORT or a URL"))?;
     match uri.scheme_str() {
-        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() => Ok(url.to_owned()),
+        Some("http" | "https") if uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none() => {
+            Ok(url.to_owned())
+        }
         _ => Err(String::from("use HOST:PORT or a URL that begins with `http://` or `https://`")),
     }
 }
@@ -204,7 +208,12 @@ fn wait_until_ready(output: Output, attached: &mut Attached) -> Result<String, F
 }
 
 /// One generation, printed as it comes.
-fn generate(output: Output, client: &Client, request: &InferenceRequest, attached: Option<&Attached>) -> Result<(), Failure> {
+fn generate(
+    output: Output,
+    client: &Client,
+    request: &InferenceRequest,
+    attached: Option<&Attached>,
+) -> Result<(), Failure> {
     let stream = client.submit(request)?;
     let mut printer = Printer::new(output);
     let printed = print_stream(&stream, &mut printer, attached);
@@ -218,7 +227,11 @@ fn generate(output: Output, client: &Client, request: &InferenceRequest, attache
     printer.done(&printed?)
 }
 
-fn print_stream(stream: &Receiver<Message>, printer: &mut Printer, attached: Option<&Attached>) -> Result<End, Failure> {
+fn print_stream(
+    stream: &Receiver<Message>,
+    printer: &mut Printer,
+    attached: Option<&Attached>,
+) -> Result<End, Failure> {
     let mut heard_at = Instant::now();
     let mut end = None;
     loop {
@@ -267,85 +280,6 @@ fn last_words(attached: Option<&Attached>) -> Option<Failure> {
     None
 }
 
-/// Where the generated text goes.
-struct Printer {
-    output: Output,
-    text: String,
-    is_terminal: bool,
-    started_at: Instant,
-}
-
-impl Printer {
-    fn new(output: Output) -> Self {
-        Self { output, text: String::new(), is_terminal: std::io::stdout().is_terminal(), started_at: Instant::now() }
-    }
-
-    fn event(&mut self, event: &Event) -> Result<(), Failure> {
-        if let Event::Token(token) = event {
-            self.text.push_str(&token.t);
-            if !self.output.json {
-                // What a model says must not drive the reader's terminal.
-                return self.output.raw(&if self.is_terminal { neutralise(&token.t) } else { token.t.clone() });
-            }
-        }
-        if let (Event::Narration(narration), false) = (event, self.output.json) {
-            self.output.detail(neutralise(&narration.human));
-        }
-        self.output.event(&named(event)?)
-    }
-
-    /// So that an error does not begin in the middle of a line.
-    fn break_off(&self) {
-        if self.is_terminal && !self.output.json && !self.text.is_empty() && !self.text.ends_with('\n') {
-            let _nobody_reads = self.output.raw("\n");
-        }
-    }
-
-    fn done(&self, end: &End) -> Result<(), Failure> {
-        self.break_off();
-        let seconds = Duration::from_millis(end.decode_time_ms).as_secs_f64();
-        let rate = if seconds > 0.0 { rate(end.tokens_out, seconds) } else { 0.0 };
-        let mut done = named(&Event::End(end.clone()))?;
-        let reason = done.fields["stop_reason"].as_str().unwrap_or_default().to_owned();
-        done.event = String::from("done");
-        done.fields.insert(String::from("text"), self.text.clone().into());
-        done.fields.insert(String::from("tokens_per_sec"), rate.into());
-        self.output.event(&done)?;
-        self.output.note(format_args!(
-            "{} tokens in {:.2} s ({rate:.1} tokens/s), prompt of {} tokens in {:.2} s, ended by {reason}",
-            end.tokens_out,
-            seconds,
-            end.prompt_tokens,
-            Duration::from_millis(end.prefill_time_ms).as_secs_f64(),
-        ));
-        self.output.detail(format_args!("{:.2} s from the request to its end", self.started_at.elapsed().as_secs_f64()));
-        Ok(())
-    }
-}
-
-fn rate(tokens: u64, seconds: f64) -> f64 {
-    // Counts of tokens are far below the 53 bits that an f64 holds exactly.
-    u32::try_from(tokens).map_or(f64::INFINITY, f64::from) / seconds
-}
-
-/// The event as this command prints it: its name under `event`, as in every verb, not under `type`, as on the wire.
-fn named(event: &Event) -> Result<Named, Failure> {
-    match serde_json::to_value(event).map_err(anyhow::Error::from)? {
-        Value::Object(mut fields) => {
-            let name = fields.remove("type").unwrap_or_default();
-            Ok(Named { event: name.as_str().unwrap_or_default().to_owned(), fields })
-        }
-        _ => Err(Failure::coded(ErrorCode::Internal, "an event is no object")),
-    }
-}
-
-#[derive(Serialize)]
-struct Named {
-    event: String,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
-}
-
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Line<'a> {
@@ -360,7 +294,8 @@ mod tests {
 
     #[test]
     fn workers_are_named_by_address_or_url() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(worker_url(text).ok().as_deref(), expected, "{text}");
+        let check =
+            |text: &str, expected: Option<&str>| assert_eq!(worker_url(text).ok().as_deref(), expected, "{text}");
         check("127.0.0.1:8001", Some("http://127.0.0.1:8001"));
         check("http://[::1]:8001/", Some("http://[::1]:8001"));
         check("https://box", Some("https://box"));

@@ -49,7 +49,8 @@ impl Args {
         let call = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {
             let builds = products.iter().map(|product| call(product).to_string());
-            let copies = products.iter().map(|product| format!("install {}", folder.join(product.installed_name()).display()));
+            let copies =
+                products.iter().map(|product| format!("install {}", folder.join(product.installed_name()).display()));
             return process::print_plan(globals.output, &builds.chain(copies).collect::<Vec<_>>());
         }
         interrupt::watch()?;
@@ -70,7 +71,9 @@ impl Args {
         }
         globals.output.event(&Done { event: "done", files })?;
         if !is_on_path(&folder) {
-            globals.output.note(format_args!("`{}` is not on your PATH: add it to call `llorch` by name", folder.display()));
+            globals
+                .output
+                .note(format_args!("`{}` is not on your PATH: add it to call `llorch` by name", folder.display()));
         }
         Ok(0)
     }
@@ -81,7 +84,9 @@ impl Args {
             (None, true) => PathBuf::from("/usr/local"),
             (None, false) => {
                 let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-                let home = home.ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))?;
+                let home = home.ok_or_else(|| {
+                    Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`")
+                })?;
                 home.join(".local")
             }
         };

@@ -154,11 +154,16 @@ fn plan(root: &Path, tier: Tier, runner: Runner, extra: &[String]) -> Vec<Call> 
             let programs = cargo::call(root).args(["build", "--locked", "--workspace", "--bins"]);
             vec![programs, test().args(["--test", "*"]).args(extra)]
         }
-        Tier::Smoke => vec![
-            cargo::call(root)
-                .args(["xtask", "infer", "--json", "--quiet", "--prompt", SMOKE.0])
-                .args(["--model", MODEL, "--max-tokens", "24", "--temperature", "0"]),
-        ],
+        Tier::Smoke => {
+            vec![cargo::call(root).args(["xtask", "infer", "--json", "--quiet", "--prompt", SMOKE.0]).args([
+                "--model",
+                MODEL,
+                "--max-tokens",
+                "24",
+                "--temperature",
+                "0",
+            ])]
+        }
     }
 }
 
@@ -195,7 +200,11 @@ fn smoke(output: Output, root: &Path, call: &Call) -> Result<(), Failure> {
         let known = vec![format!("expected: {:?}", SMOKE.1), format!("got:      {generated:?}")];
         return Err(Failure::new("the generated text is wrong").known(known));
     }
-    output.note(format_args!("{}{generated} ({:.1} tokens/s)", SMOKE.0, done["tokens_per_sec"].as_f64().unwrap_or_default()));
+    output.note(format_args!(
+        "{}{generated} ({:.1} tokens/s)",
+        SMOKE.0,
+        done["tokens_per_sec"].as_f64().unwrap_or_default()
+    ));
     let pool = cargo::call(root).args(["run", "--quiet", "--locked", "--package", "xtask", "--"]);
     let pool = pool.args(["worker", "list", "--all", "--json"]).env(models::environment::STATE_DIRECTORY, &state.0);
     let listed = pool.capture(Group::Own)?;

@@ -7,9 +7,9 @@ use crate::binaries::Profile;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::pool::{self, Needs};
 use crate::process::{Call, Group, print_plan};
-use crate::interrupt;
 
 /// Start, list and stop workers on this machine
 ///

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pool::readiness::{Answer, ask};
+use protocol::worker::API_KEY_VARIABLE;
 use rustix::process::Signal;
 use testkit::fake_worker::Script;
 
@@ -44,6 +45,18 @@ fn spawn_list_stop() {
     let again = sandbox.run(&["--json", "worker", "stop", id]);
     assert_eq!((again.code, text(&again.events[0]["outcome"])), (Some(0), "already_gone"));
     sandbox.run(&["--json", "worker", "stop", "w-unknown"]).assert_error("WORKER_NOT_FOUND");
+}
+
+#[test]
+fn a_worker_with_an_api_key_is_followed_with_it_and_listed_without() {
+    let sandbox = Sandbox::new();
+    let model = sandbox.path("model.gguf").display().to_string();
+    let mut command = sandbox.command(&sandbox.spawn_arguments(&model, &[]));
+    let spawned = command.env(API_KEY_VARIABLE, "kept secret").output().expect("the program runs");
+    assert!(spawned.status.success(), "{}", String::from_utf8_lossy(&spawned.stderr));
+    let list = sandbox.list(&[]);
+    assert_eq!((text(&list[0]["status"]), list[0].get("reason")), ("ready", None));
+    assert_eq!(ask(text(&list[0]["url"]), Duration::from_secs(5)), Answer::Guarded);
 }
 
 #[test]

@@ -8,13 +8,14 @@ use protocol::sse::Decoder;
 use protocol::worker::Health;
 use serde_json::{Value, json};
 
-use super::KitError;
 use super::stream::Transcript;
+use super::{KitError, Options};
 
 /// Talks to one worker.
 pub struct Client {
     base_url: String,
     agent: ureq::Agent,
+    authorization: String,
     patience: Duration,
     jobs: AtomicU64,
 }
@@ -40,17 +41,20 @@ pub struct Stream {
 impl Client {
     /// A client of the worker at this address.
     #[must_use]
-    pub fn new(base_url: &str, patience: Duration) -> Self {
+    pub fn new(base_url: &str, options: &Options) -> Self {
         let agent = ureq::Agent::config_builder()
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(0)
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_per_read(Some(patience))
+            .timeout_per_read(Some(options.patience))
             .build()
             .new_agent();
-        Self { base_url: base_url.trim_end_matches('/').to_owned(), agent, patience, jobs: AtomicU64::new(0) }
+        // A worker without a key does not look at it.
+        let authorization = format!("Bearer {}", options.api_key.as_deref().unwrap_or("none"));
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Self { base_url, agent, authorization, patience: options.patience, jobs: AtomicU64::new(0) }
     }
 
     /// A job id nobody has used.
@@ -72,7 +76,7 @@ impl Client {
     /// # Errors
     /// No answer.
     pub fn get(&self, path: &str) -> Result<Answer, KitError> {
-        let response = self.agent.get(self.url(path)).call();
+        let response = self.agent.get(self.url(path)).header("authorization", &self.authorization).call();
         answer(&format!("GET {path}"), response)
     }
 
@@ -82,7 +86,7 @@ impl Client {
     /// No answer.
     pub fn delete(&self, job_id: &str) -> Result<u16, KitError> {
         let path = format!("/v1/inference/{job_id}");
-        let response = self.agent.delete(self.url(&path)).call();
+        let response = self.agent.delete(self.url(&path)).header("authorization", &self.authorization).call();
         answer(&format!("DELETE {path}"), response).map(|answer| answer.status)
     }
 
@@ -154,7 +158,8 @@ impl Client {
     }
 
     fn send(&self, body: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        self.agent.post(self.url("/v1/inference")).header("content-type", "application/json").send(body)
+        let request = self.agent.post(self.url("/v1/inference")).header("authorization", &self.authorization);
+        request.header("content-type", "application/json").send(body)
     }
 
     fn url(&self, path: &str) -> String {

@@ -17,7 +17,7 @@ use protocol::event::DONE;
 use protocol::identifiers::{Backend, WorkerId};
 use protocol::inference::InferenceRequest;
 use protocol::sse;
-use protocol::worker::{Health, HealthStatus, LoadingProgress, Ready, WorkerState};
+use protocol::worker::{API_KEY_VARIABLE, Health, HealthStatus, LoadingProgress, Ready, WorkerState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -112,7 +112,20 @@ pub fn router(worker: Arc<Worker>) -> Router {
         .route("/v1/inference", post(inference))
         .route("/v1/inference/{job_id}", delete(cancel))
         .route("/v1/shutdown", post(shutdown))
+        .layer(axum::middleware::from_fn(check_key))
         .with_state(worker)
+}
+
+/// Asks for the key of the environment, if there is one, as the real worker does.
+async fn check_key(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let Some(key) = std::env::var(API_KEY_VARIABLE).ok().filter(|key| !key.is_empty()) else {
+        return next.run(request).await;
+    };
+    let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+    if request.uri().path() == "/health" || given == Some(format!("Bearer {key}").as_str()) {
+        return next.run(request).await;
+    }
+    refuse(ErrorCode::Unauthorized, "the API key is missing or wrong")
 }
 
 type Shared = State<Arc<Worker>>;

@@ -185,8 +185,10 @@ fn draining_lets_running_jobs_finish_and_refuses_new_ones() {
 fn a_full_queue_is_refused_before_any_stream() {
     let worker = TestWorker::start(1);
     worker.disturbance.decode_delay_ms.store(20, Ordering::SeqCst);
-    let mut streams: Vec<_> = (0..65).map(|number| worker.stream(&request(&format!("j{number}"), 400))).collect();
-    streams[0].read_tokens(1);
+    let mut running = worker.stream(&request("running", 400));
+    running.read_tokens(1);
+    let waiting = (0..64).map(|number| worker.stream(&request(&format!("j{number}"), 400)));
+    let streams: Vec<_> = waiting.chain([running]).collect();
     worker.eventually(Duration::from_secs(5), "full", || worker.gauge("jobs_waiting") == 64);
     let (status, body) = worker.request("POST", "/v1/inference", &request("extra", 1).to_string());
     assert!(status == 429 && body.contains("QUEUE_FULL"), "{status} {body}");

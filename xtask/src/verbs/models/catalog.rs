@@ -34,7 +34,8 @@ impl Args {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let shelf = Shelf::open(globals)?;
         let models = shelf.catalog.entries().iter().map(|entry| {
-            let installed = shelf.store.get(&entry.id).ok().flatten().is_some_and(|installed| installed.satisfies(entry));
+            let installed =
+                shelf.store.get(&entry.id).ok().flatten().is_some_and(|installed| installed.satisfies(entry));
             Row { entry, size_bytes: entry.size_bytes(), installed }
         });
         let models: Vec<Row<'_>> = models.collect();
@@ -42,7 +43,8 @@ impl Args {
             globals.output.value(&Document { catalog: shelf.catalog.label(), models })?;
             return Ok(0);
         }
-        let mut rows = vec![["MODEL", "SIZE", "ARCHITECTURE", "LICENCE", "HERE", "ALSO CALLED"].map(str::to_owned).to_vec()];
+        let mut rows =
+            vec![["MODEL", "SIZE", "ARCHITECTURE", "LICENCE", "HERE", "ALSO CALLED"].map(str::to_owned).to_vec()];
         for row in &models {
             let entry = row.entry;
             let aliases: Vec<&str> = entry.aliases.iter().map(protocol::identifiers::ModelId::as_str).collect();

@@ -46,7 +46,10 @@ impl Args {
         let entries = self.ids.iter().map(|id| shelf.catalog.find(id)).collect::<Result<Vec<_>, _>>()?;
         if globals.dry_run {
             let step = |entry: &&protocol::catalog::CatalogEntry| {
-                let origin = self.from.as_ref().map_or_else(|| format!("{}@{}", entry.repo, entry.revision), |from| from.display().to_string());
+                let origin = self
+                    .from
+                    .as_ref()
+                    .map_or_else(|| format!("{}@{}", entry.repo, entry.revision), |from| from.display().to_string());
                 format!("download {} from {origin} to {}", entry.id, shelf.store.directory(&entry.id).display())
             };
             return process::print_plan(globals.output, &entries.iter().map(step).collect::<Vec<_>>());

@@ -72,7 +72,13 @@ impl Args {
         for model in &document.models {
             let path = model.path.display();
             let path = if model.complete { path.to_string() } else { format!("{path} (files are missing)") };
-            rows.push(vec![model.id.clone(), size_words(model.size_bytes), model.kind.into(), model.source.into(), path]);
+            rows.push(vec![
+                model.id.clone(),
+                size_words(model.size_bytes),
+                model.kind.into(),
+                model.source.into(),
+                path,
+            ]);
         }
         for partial in &document.incomplete {
             let cells = [&partial.id, &size_words(partial.size_bytes), "unfinished", "-", "-"];
@@ -93,7 +99,8 @@ fn document(listing: Listing) -> Document {
         path: installed.model_file(),
         complete: installed.is_complete(),
     };
-    let partial = |incomplete: &Incomplete| Partial { id: incomplete.id.to_string(), size_bytes: incomplete.size_bytes };
+    let partial =
+        |incomplete: &Incomplete| Partial { id: incomplete.id.to_string(), size_bytes: incomplete.size_bytes };
     let models: Vec<Row> = listing.models.iter().map(row).collect();
     let total_bytes = models.iter().fold(0, |sum: u64, model| sum.saturating_add(model.size_bytes));
     let damaged = |fault: models::store::Faulty| Damaged { path: fault.path, reason: fault.reason, hint: fault.hint };

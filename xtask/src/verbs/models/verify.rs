@@ -73,8 +73,10 @@ impl Args {
             globals.output.event(&Done { event: "done", models, damaged })?;
             return Ok(0);
         }
-        let message = format!("{} damaged: {}", if damaged.len() == 1 { "1 model is" } else { "models are" }, damaged.join(", "));
-        Err(Failure::coded(ErrorCode::ModelInvalid, message).hint("fetch them again: `cargo xtask models download ID --force`"))
+        let message =
+            format!("{} damaged: {}", if damaged.len() == 1 { "1 model is" } else { "models are" }, damaged.join(", "));
+        Err(Failure::coded(ErrorCode::ModelInvalid, message)
+            .hint("fetch them again: `cargo xtask models download ID --force`"))
     }
 }
 

@@ -1,0 +1,9 @@
+//! The command as its users see it: real processes, a home of their own, exit codes, both streams.
+
+mod support;
+
+mod infer;
+mod interrupt;
+mod models;
+mod usage;
+mod worker;
