@@ -63,7 +63,7 @@ pub enum When {
 }
 
 /// The options of every verb, resolved.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Globals {
     /// Where results, errors and progress go.
     pub output: Output,

@@ -26,6 +26,7 @@ pub struct Output {
     verbose: bool,
     quiet: bool,
     colored: bool,
+    has_events: bool,
 }
 
 impl Output {
@@ -37,7 +38,7 @@ impl Output {
             When::Never => false,
             When::Auto => io::stderr().is_terminal() && !no_color,
         };
-        Self { json, verbose, quiet, colored }
+        Self { json, verbose, quiet, colored, has_events: true }
     }
 
     /// One JSON value on a line of its own.
@@ -62,7 +63,13 @@ impl Output {
 
     /// An event of a long verb, with `--json` only.
     pub fn event(self, event: &impl Serialize) -> Result<(), Failure> {
-        if self.json { self.value(event) } else { Ok(()) }
+        if self.json && self.has_events { self.value(event) } else { Ok(()) }
+    }
+
+    /// The same without events: for a verb that is a step of another, whose `done` is the only one.
+    #[must_use]
+    pub fn without_events(self) -> Self {
+        Self { has_events: false, ..self }
     }
 
     /// A sentence for people.

@@ -114,7 +114,7 @@ impl Builder<'_> {
         self.push(Operation::RmsNorm { from, scale, epsilon: self.configuration.rms_epsilon, into });
     }
 
-    fn linear(&mut self, name: &str, block: u64, from: BufferId, into: BufferId) {
+    fn linear(&mut self, name: &str, block: u64, (from, into): (BufferId, BufferId)) {
         let shape = (self.program.buffers[from.0].width, self.program.buffers[into.0].width);
         let matrix = self.weight(name, shape, Some(block));
         self.push(Operation::Linear { from, matrix, into });
@@ -135,9 +135,9 @@ impl Builder<'_> {
         let configuration = self.configuration;
         let scale = self.weight("attn_norm.weight", (configuration.embedding_length, 1), Some(block));
         self.norm(buffers.stream, scale, buffers.normed);
-        self.linear("attn_q.weight", block, buffers.normed, buffers.query);
-        self.linear("attn_k.weight", block, buffers.normed, buffers.key);
-        self.linear("attn_v.weight", block, buffers.normed, buffers.value);
+        self.linear("attn_q.weight", block, (buffers.normed, buffers.query));
+        self.linear("attn_k.weight", block, (buffers.normed, buffers.key));
+        self.linear("attn_v.weight", block, (buffers.normed, buffers.value));
         self.rotary(buffers.query, configuration.head_count);
         self.rotary(buffers.key, configuration.head_count_kv);
         self.push(Operation::Attention {
@@ -151,22 +151,22 @@ impl Builder<'_> {
             scale: 1.0 / (configuration.head_length as f32).sqrt(),
             into: buffers.attended,
         });
-        self.linear("attn_output.weight", block, buffers.attended, buffers.normed);
+        self.linear("attn_output.weight", block, (buffers.attended, buffers.normed));
         self.push(Operation::Residual { from: buffers.normed, into: buffers.stream });
     }
 
     fn feed_forward(&mut self, block: u64, buffers: &Buffers) {
         let scale = self.weight("ffn_norm.weight", (self.configuration.embedding_length, 1), Some(block));
         self.norm(buffers.stream, scale, buffers.normed);
-        self.linear("ffn_gate.weight", block, buffers.normed, buffers.gate);
-        self.linear("ffn_up.weight", block, buffers.normed, buffers.up);
+        self.linear("ffn_gate.weight", block, (buffers.normed, buffers.gate));
+        self.linear("ffn_up.weight", block, (buffers.normed, buffers.up));
         self.push(Operation::Gate {
             activation: Activation::Silu,
             gate: buffers.gate,
             up: buffers.up,
             into: buffers.gate,
         });
-        self.linear("ffn_down.weight", block, buffers.gate, buffers.normed);
+        self.linear("ffn_down.weight", block, (buffers.gate, buffers.normed));
         self.push(Operation::Residual { from: buffers.normed, into: buffers.stream });
     }
 }

@@ -91,9 +91,10 @@ fn agreement(engine: &mut Engine, prompt: &serde_json::Value) -> (usize, usize, 
     (common, expected.len(), text)
 }
 
-/// Five prompts whose greedy path the reference decides by 0.1 or more at every token: four must agree in full, the fifth
-/// may differ first where the two best are closer than 0.1. The other fifteen are nearer ties than the noise of byte-sized
-/// activations (docs/accuracy.md): there the reference may differ from itself, and only a wide gap would be an error.
+/// Of forty prompts the reference decides five by the widest margins over all 24 tokens: of those, four must agree in full
+/// and the fifth may differ first where its two best are closer than 0.1. The others pass through nearer ties, at which the
+/// reference, evaluating a prompt in one batch or token by token, differs from itself by up to 0.94 in a logit
+/// (docs/accuracy.md): there only a difference across a wide gap is an error.
 #[test]
 fn greedy_continuations_agree_with_the_reference() {
     let mut engine = load(1);
@@ -106,7 +107,7 @@ fn greedy_continuations_agree_with_the_reference() {
         if common < expected {
             let gap = prompt["top_two_gaps"][common].as_f64().expect("a gap");
             differing += usize::from(is_decided);
-            let allowed = if is_decided { 0.1 } else { 1.0 };
+            let allowed = if is_decided { 0.1 } else { 1.25 };
             assert!(gap < allowed, "token {common} differs although the reference's two best are {gap} apart");
         }
     }

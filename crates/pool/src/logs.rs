@@ -3,14 +3,13 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use protocol::error::ErrorCode;
 use protocol::identifiers::WorkerId;
-use protocol::pool::WorkerStatus;
-use serde::Serialize;
+use protocol::pool::{LogsEvent, WorkerStatus};
 
 use crate::error::PoolError;
 use crate::output::{Output, neutralise};
@@ -29,19 +28,6 @@ pub struct Options {
     pub lines: usize,
     /// Go on until the worker ends.
     pub follow: bool,
-}
-
-#[derive(Serialize)]
-struct LineEvent<'a> {
-    event: &'static str,
-    line: &'a str,
-}
-
-#[derive(Serialize)]
-struct DoneEvent<'a> {
-    event: &'static str,
-    worker_id: &'a WorkerId,
-    path: PathBuf,
 }
 
 /// `worker logs`.
@@ -88,7 +74,7 @@ pub fn run(output: Output, state_dir: &Path, options: &Options) -> Result<(), Po
             sleep(PAUSE);
         }
     }
-    output.event(&DoneEvent { event: "done", worker_id, path: path.clone() });
+    output.event(&LogsEvent::Done { worker_id: worker_id.clone(), path: path.to_string_lossy().into_owned() });
     Ok(())
 }
 
@@ -124,7 +110,7 @@ impl Printer {
         }
         String::from_utf8_lossy(lines).lines().all(|line| {
             if self.output.json {
-                self.output.value(&LineEvent { event: "line", line }).is_ok()
+                self.output.value(&LogsEvent::Line { line: line.to_owned() }).is_ok()
             } else {
                 self.output.line(&neutralise(line)).is_ok()
             }

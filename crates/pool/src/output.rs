@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use protocol::error::ErrorCode;
+use protocol::pool::{CommandError, ErrorEvent};
 use serde::Serialize;
 
 use crate::error::PoolError;
@@ -80,20 +80,13 @@ impl Output {
 
     /// The event alone.
     pub fn error_event(self, error: &PoolError) {
-        let (message, hint) = (error.message.as_str(), error.hint.as_deref());
-        self.event(&ErrorEvent { event: "error", code: error.code, message, hint, known: &error.known });
+        self.event(&ErrorEvent::Error(CommandError {
+            code: error.code,
+            message: error.message.clone(),
+            hint: error.hint.clone(),
+            known: error.known.clone(),
+        }));
     }
-}
-
-#[derive(Serialize)]
-struct ErrorEvent<'a> {
-    event: &'static str,
-    code: ErrorCode,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    known: &'a [String],
 }
 
 /// The text with control characters made visible, so that a worker's output cannot drive the reader's terminal.

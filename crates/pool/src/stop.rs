@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::error::ErrorCode;
 use protocol::identifiers::WorkerId;
-use protocol::pool::WorkerStatus;
-use serde::Serialize;
+use protocol::pool::{StopEvent, StopOutcome, WorkerStatus};
 
 use crate::error::PoolError;
 use crate::identity::{self, Identity, Proof};
@@ -32,31 +31,6 @@ pub enum Which {
     All,
 }
 
-/// What became of a worker that was to be stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It ended when asked.
-    Stopped,
-    /// It had to be killed.
-    Killed,
-    /// It had ended before.
-    AlreadyGone,
-}
-
-#[derive(Serialize)]
-struct StoppedEvent<'a> {
-    event: &'static str,
-    worker_id: &'a WorkerId,
-    outcome: Outcome,
-}
-
-#[derive(Serialize)]
-struct DoneEvent {
-    event: &'static str,
-    stopped: Vec<WorkerId>,
-}
-
 /// `worker stop`.
 ///
 /// # Errors
@@ -75,8 +49,8 @@ pub fn run(output: Output, state_dir: &Path, which: &Which, grace: Duration) -> 
     for (worker_id, result) in stop_side_by_side(state_dir, ids, grace) {
         match result {
             Ok(outcome) => {
-                output.event(&StoppedEvent { event: "stopped", worker_id: &worker_id, outcome });
-                let worth_a_line = outcome != Outcome::AlreadyGone || !quiet_about_gone;
+                output.event(&StopEvent::Stopped { worker_id: worker_id.clone(), outcome });
+                let worth_a_line = outcome != StopOutcome::AlreadyGone || !quiet_about_gone;
                 if worth_a_line && !output.json {
                     let _nobody_reads = output.line(&format!("{worker_id}  {}", outcome_words(outcome)));
                 }
@@ -89,7 +63,7 @@ pub fn run(output: Output, state_dir: &Path, which: &Which, grace: Duration) -> 
     match first_error {
         Some(error) => Err(error),
         None => {
-            output.event(&DoneEvent { event: "done", stopped });
+            output.event(&StopEvent::Done { stopped });
             Ok(())
         }
     }
@@ -100,7 +74,7 @@ fn stop_side_by_side(
     state_dir: &Path,
     ids: Vec<WorkerId>,
     grace: Duration,
-) -> Vec<(WorkerId, Result<Outcome, PoolError>)> {
+) -> Vec<(WorkerId, Result<StopOutcome, PoolError>)> {
     thread::scope(|scope| {
         let stop = |worker_id: WorkerId| {
             let id = worker_id.clone();
@@ -114,11 +88,11 @@ fn stop_side_by_side(
     })
 }
 
-fn outcome_words(outcome: Outcome) -> &'static str {
+fn outcome_words(outcome: StopOutcome) -> &'static str {
     match outcome {
-        Outcome::Stopped => "stopped",
-        Outcome::Killed => "killed: it did not end in time",
-        Outcome::AlreadyGone => "already gone",
+        StopOutcome::Stopped => "stopped",
+        StopOutcome::Killed => "killed: it did not end in time",
+        StopOutcome::AlreadyGone => "already gone",
     }
 }
 
@@ -126,7 +100,7 @@ fn outcome_words(outcome: Outcome) -> &'static str {
 ///
 /// # Errors
 /// No such worker, or it does not go.
-pub fn stop_one(registry: &Registry, worker_id: &WorkerId, grace: Duration) -> Result<Outcome, PoolError> {
+pub fn stop_one(registry: &Registry, worker_id: &WorkerId, grace: Duration) -> Result<StopOutcome, PoolError> {
     let Some(worker) = registry.get(worker_id)? else {
         let error = PoolError::new(ErrorCode::WorkerNotFound, format!("no worker `{worker_id}` on this machine"));
         return Err(error.hint("`llorch-pool worker list` shows those there are"));
@@ -136,7 +110,7 @@ pub fn stop_one(registry: &Registry, worker_id: &WorkerId, grace: Duration) -> R
         registry.set_stopping(worker_id)?;
         end_process(&worker, grace)?
     } else {
-        Outcome::AlreadyGone
+        StopOutcome::AlreadyGone
     };
     end_supervisor(&worker, ours, grace);
     end_leftovers(&worker);
@@ -148,17 +122,17 @@ pub fn stop_one(registry: &Registry, worker_id: &WorkerId, grace: Duration) -> R
     Ok(outcome)
 }
 
-fn end_process(worker: &Worker, grace: Duration) -> Result<Outcome, PoolError> {
+fn end_process(worker: &Worker, grace: Duration) -> Result<StopOutcome, PoolError> {
     let proof = Proof::Nonce(&worker.nonce);
     if !process::signal(&worker.process, proof, Force::Terminate) {
-        return Ok(Outcome::AlreadyGone);
+        return Ok(StopOutcome::AlreadyGone);
     }
     if wait_until_gone(&worker.process, grace) {
-        return Ok(Outcome::Stopped);
+        return Ok(StopOutcome::Stopped);
     }
     let _ended_this_moment = process::signal(&worker.process, proof, Force::Kill);
     if wait_until_gone(&worker.process, KILL_TIMEOUT) {
-        return Ok(Outcome::Killed);
+        return Ok(StopOutcome::Killed);
     }
     let pid = worker.process.pid;
     let message = format!("worker `{}` (pid {pid}) was killed and does not go away", worker.record.worker_id);

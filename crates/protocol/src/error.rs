@@ -142,9 +142,9 @@ pub struct FieldErrors {
 /// One bad field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldError {
-    /// Name of the field, with index where it is a list: `stop[4]`.
+    /// Name of the field, with index where it is a list: `stop[4]`; empty where the body as a whole is meant.
     pub field: String,
-    /// Machine-readable rule: `range`, `type`, `required`, `unknown`, `length`, `exclusive`, `unsupported`.
+    /// Machine-readable rule: `range`, `type`, `required`, `unknown`, `length`, `format`, `exclusive`, `unsupported`, `json`.
     pub constraint: String,
     /// What would be accepted.
     pub message: String,

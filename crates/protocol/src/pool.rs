@@ -1,7 +1,10 @@
-//! What a pool says about its machine: workers and devices. `llorch-pool … --json` prints these, the daemon serves them.
+//! What a pool says: documents about its machine (workers, devices), and the events of its commands, one a line.
+//!
+//! `llorch-pool … --json` prints all of these. What a supervisor tells the command that started it is the pool's own.
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ErrorCode;
 use crate::identifiers::{Backend, Digest, ModelId, WorkerId};
 
 /// One worker process, as the pool knows it.
@@ -79,4 +82,119 @@ pub struct Device {
 pub struct DeviceList {
     /// Every device of this machine.
     pub devices: Vec<Device>,
+}
+
+/// One line of `llorch-pool worker spawn --json`: `starting` → `loading`* → `ready` → `done`, or `error` at any point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum SpawnEvent {
+    /// The process exists.
+    Starting {
+        /// The worker.
+        worker_id: WorkerId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// Loading moved.
+    Loading {
+        /// Blocks that are complete.
+        layers_loaded: u64,
+        /// Blocks of the model.
+        layers_total: u64,
+    },
+    /// Requests are accepted.
+    Ready {
+        /// Where it listens.
+        url: String,
+        /// The worker.
+        worker_id: WorkerId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The command ends well: the worker lives on, or with `--attached` was stopped.
+    Done {
+        /// Where it listens, or did.
+        url: String,
+        /// The worker.
+        worker_id: WorkerId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// The command failed; the worker is gone.
+    Error(CommandError),
+}
+
+/// One line of `llorch-pool worker stop --json` and `stop-all --json`: `stopped`* → `done` or `error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum StopEvent {
+    /// A worker is gone.
+    Stopped {
+        /// The worker.
+        worker_id: WorkerId,
+        /// How it went.
+        outcome: StopOutcome,
+    },
+    /// Every worker that was named is gone.
+    Done {
+        /// The workers, in the order they were named.
+        stopped: Vec<WorkerId>,
+    },
+    /// A worker is not known or does not go; the others were stopped all the same.
+    Error(CommandError),
+}
+
+/// What became of a worker that was to be stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopOutcome {
+    /// It ended when asked.
+    Stopped,
+    /// It had to be killed.
+    Killed,
+    /// It had ended before.
+    AlreadyGone,
+}
+
+/// One line of `llorch-pool worker logs --json`: `line`* → `done` or `error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum LogsEvent {
+    /// A whole line of the worker's output.
+    Line {
+        /// The line, without its end; what is not UTF-8 is replaced.
+        line: String,
+    },
+    /// Everything asked for was printed.
+    Done {
+        /// The worker.
+        worker_id: WorkerId,
+        /// The current log file.
+        path: String,
+    },
+    /// The log cannot be read.
+    Error(CommandError),
+}
+
+/// The last line of any `llorch-pool … --json` command that fails, before its verb is known too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum ErrorEvent {
+    /// The command failed.
+    Error(CommandError),
+}
+
+/// Why a command failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandError {
+    /// The machine's word for it; decides the exit code.
+    pub code: ErrorCode,
+    /// The people's words: a lowercase fragment.
+    pub message: String,
+    /// What to do, usually a command to type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What was known when it happened: the end of a log, the values that disagree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<String>,
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use serde::Serialize;
 
 use super::{docs, test, tidy};
@@ -52,13 +51,6 @@ struct Line {
     message: Option<String>,
 }
 
-/// A verb parsed from nothing: its defaults.
-#[derive(Parser)]
-struct Defaults<T: clap::Args> {
-    #[command(flatten)]
-    args: T,
-}
-
 impl Step {
     fn call(&self, root: &Path) -> Option<Call> {
         match self {
@@ -83,8 +75,11 @@ impl Step {
                 Some(call) => call.run(Group::Own)?,
                 None => 0,
             },
-            Step::Tidy => Defaults::<tidy::Args>::parse_from(["tidy"]).args.run(globals)?,
-            Step::Docs => Defaults::<docs::Args>::parse_from(["docs", "--check"]).args.run(globals)?,
+            Step::Tidy => {
+                tidy::print(globals, tidy::findings(root)?)?;
+                0
+            }
+            Step::Docs => docs::Args { check: true }.run(globals)?,
             Step::Tests => test::run_all(globals)?,
         };
         if ended == 0 { Ok(()) } else { Err(Failure::new(format!("exit code {ended}"))) }
@@ -99,15 +94,16 @@ impl Args {
             return print_plan(output, &STEPS.map(|(_, step)| step.words(&root)));
         }
         interrupt::watch()?;
+        let inner = Globals { output: output.without_events(), ..globals.clone() };
         let mut steps = Vec::new();
         for (name, step) in &STEPS {
             output.command(step.words(&root));
             let started = Instant::now();
-            let message = match step.run(&root, globals) {
+            let message = match step.run(&root, &inner) {
                 Ok(()) => None,
                 Err(failure) if failure.is_interrupt() || failure.is_silent => return Err(failure),
                 Err(failure) => {
-                    output.failure(&failure);
+                    inner.output.failure(&failure);
                     Some(failure.message)
                 }
             };

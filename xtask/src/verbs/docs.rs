@@ -28,7 +28,7 @@ const REGION: (&str, &str) = ("<!-- generated: error codes -->", "<!-- end of ge
 pub struct Args {
     /// Write nothing; exit code 1 if a page is not what it would be
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 #[derive(Serialize)]

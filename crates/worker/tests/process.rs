@@ -1,0 +1,185 @@
+//! The real binary as a process: the conformance kit, the callback, models that must not load, ways to end.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use gguf::Value;
+use protocol::worker::{Callback, NONCE_VARIABLE};
+use testkit::conformance::{self, Options};
+use testkit::tiny_model::TinyLlama;
+
+const NONCE: &str = "0123456789abcdef";
+
+/// A worker process that has called back; killed on drop.
+struct Process {
+    handle: duct::Handle,
+    callback: Callback,
+}
+
+impl Process {
+    fn start(model: &Path) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}/v1/workers/ready", listener.local_addr().expect("an address"));
+        let expression = command(&[
+            "--worker-id", "w1", "--backend", "cpu", "--device", "0", "--port", "0", "--slots", "2", "--model-id", "m",
+            "--model", model.to_str().expect("a path"), "--callback-url", &url,
+        ]);
+        let handle = expression.env(NONCE_VARIABLE, NONCE).start().expect("the worker starts");
+        let (connection, _) = listener.accept().expect("the worker calls back");
+        Self { handle, callback: receive(connection) }
+    }
+
+    fn status(&self) -> Option<i32> {
+        self.handle.try_wait().expect("a child").and_then(|output| output.status.code())
+    }
+
+    /// The exit code; waits at most `limit`.
+    fn wait(&self, limit: Duration) -> i32 {
+        let started = Instant::now();
+        loop {
+            if let Some(code) = self.status() {
+                return code;
+            }
+            assert!(started.elapsed() < limit, "the worker did not end within {limit:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let address = self.callback.url.strip_prefix("http://").expect("a URL");
+        let mut connection = TcpStream::connect(address).expect("a connection");
+        write!(connection, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    fn wait_until_ready(&self) {
+        let started = Instant::now();
+        while !self.get("/v1/ready").contains(" 200 ") {
+            assert!(started.elapsed() < Duration::from_secs(60), "not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.handle.kill();
+    }
+}
+
+fn command(arguments: &[&str]) -> duct::Expression {
+    duct::cmd(env!("CARGO_BIN_EXE_llorch-worker"), arguments)
+        .env_remove(protocol::worker::API_KEY_VARIABLE)
+        .stderr_capture()
+        .stdout_capture()
+        .unchecked()
+}
+
+/// Reads one POST and answers 200.
+fn receive(mut connection: TcpStream) -> Callback {
+    let mut request = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let count = connection.read(&mut bytes).expect("a request");
+        request.extend_from_slice(&bytes[..count]);
+        let text = String::from_utf8_lossy(&request);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && let Ok(callback) = serde_json::from_str(body)
+        {
+            connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("an answer");
+            return callback;
+        }
+        assert!(count > 0, "the callback ended early: {text}");
+    }
+}
+
+fn tiny(directory: &tempfile::TempDir) -> std::path::PathBuf {
+    let path = directory.path().join("tiny.gguf");
+    TinyLlama::default().write(&path).expect("a model");
+    path
+}
+
+fn assert_conforms(process: &Process) {
+    process.wait_until_ready();
+    let options = Options { tokens_long: 250, ..Options::default() };
+    let violations = conformance::check(&process.callback.url, &options).expect("the kit runs");
+    assert!(violations.is_empty(), "{violations:#?}");
+}
+
+#[test]
+fn the_worker_conforms_on_a_tiny_model_and_stops_when_told() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&tiny(&directory));
+    assert_eq!(process.callback.nonce, NONCE);
+    assert_eq!(process.callback.pid, process.handle.pids()[0]);
+    assert_conforms(&process);
+    let pid = process.callback.pid.to_string();
+    duct::cmd("kill", ["-TERM", &pid]).run().expect("a signal");
+    assert_eq!(process.wait(Duration::from_secs(3)), 0);
+}
+
+#[test]
+fn the_worker_conforms_on_the_real_model() {
+    assert_conforms(&Process::start(&testkit::real_model::path()));
+}
+
+#[test]
+fn models_that_cannot_be_run_are_named_and_the_process_ends() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let path = directory.path().join("bad.gguf");
+    let unknown = || TinyLlama::default().build().set("general.architecture", Value::String("mamba9".into()));
+    let foreign = || TinyLlama::default().build().set("tokenizer.ggml.pre", Value::String("llama-bpe".into()));
+    let whole = TinyLlama::default().build().to_bytes().expect("bytes");
+    let cases: Vec<(Vec<u8>, &str, &str)> = vec![
+        (whole[..whole.len() / 2].to_vec(), "MODEL_INVALID", "blk"),
+        (b"<!DOCTYPE html><html>404</html>".to_vec(), "MODEL_INVALID", "GGUF"),
+        (Vec::new(), "MODEL_INVALID", ""),
+        (unknown().to_bytes().expect("bytes"), "MODEL_UNSUPPORTED", "mamba9"),
+        (foreign().to_bytes().expect("bytes"), "MODEL_UNSUPPORTED", "llama-bpe"),
+    ];
+    for (bytes, code, name) in cases {
+        std::fs::write(&path, bytes).expect("a file");
+        let process = Process::start(&path);
+        let progress = process.get("/v1/loading/progress");
+        assert!(progress.contains(code) && progress.contains(name), "{code} {name}: {progress}");
+        assert!(process.get("/v1/ready").contains("\"state\":\"error\""));
+        assert!(process.get("/health").contains("\"status\":\"failed\""));
+        assert_eq!(process.wait(Duration::from_secs(10)), 1, "{name}");
+    }
+}
+
+#[test]
+fn starts_that_must_not_be() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let model = tiny(&directory);
+    let model = model.to_str().expect("a path");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port().to_string();
+    let run = |arguments: &[&str]| {
+        let common = ["--worker-id", "w1", "--model", model];
+        let output = command(&[&common, arguments].concat()).run().expect("it runs");
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = run(&["--backend", "cpu", "--port", &port]);
+    assert!(code == 1 && text.contains("failed to bind") && text.contains("hint:"), "{code} {text}");
+    let (code, text) = run(&["--backend", "cpu", "--bind", "0.0.0.0"]);
+    assert!(code == 1 && text.contains("API key") && text.contains("hint:"), "{code} {text}");
+    let (code, text) = run(&["--backend", "cuda"]);
+    assert!(code == 1 && text.contains("built for cpu") && text.contains("hint:"), "{code} {text}");
+    let (code, _) = run(&["--backend", "tpu"]);
+    assert_eq!(code, 2);
+    let (code, text) = run(&["--backend", "cpu", "--callback-url", "http://127.0.0.1:9/"]);
+    assert!(code == 1 && text.contains("call back"), "{code} {text}");
+}
+
+#[test]
+fn the_stamp_says_what_the_binary_is() {
+    let output = command(&["--version", "--json"]).run().expect("it runs");
+    let stamp: protocol::stamp::Stamp = serde_json::from_slice(&output.stdout).expect("a stamp");
+    assert_eq!(stamp.program, "llorch-worker");
+    assert_eq!(stamp.backend, Some(protocol::identifiers::Backend::Cpu));
+}
