@@ -1,6 +1,8 @@
 //! Programs as data: printed, checked against tensors, counted.
 
-use architectures::{ARCHITECTURES, Architecture, Configuration, MemoryPlan, MemoryRequest, Program, ProgramError, RotaryEmbedding};
+use architectures::{
+    ARCHITECTURES, Architecture, Configuration, MemoryPlan, MemoryRequest, Program, ProgramError, RotaryEmbedding,
+};
 
 fn configuration() -> Configuration {
     Configuration {
@@ -110,7 +112,8 @@ fn checkpoint_names_have_one_counterpart() {
     assert_eq!(name("model.layers.12.self_attn.q_proj.weight").as_deref(), Some("blk.12.attn_q.weight"));
     assert_eq!(name("model.embed_tokens.weight").as_deref(), Some("token_embd.weight"));
     assert_eq!(name("lm_head.weight").as_deref(), Some("output.weight"));
-    for unknown in ["model.layers.x.self_attn.q_proj.weight", "model.layers..mlp.up_proj.weight", "rotary.inv_freq", ""] {
+    for unknown in ["model.layers.x.self_attn.q_proj.weight", "model.layers..mlp.up_proj.weight", "rotary.inv_freq", ""]
+    {
         assert_eq!(name(unknown), None, "{unknown}");
     }
     // Every weight of the program can come from a checkpoint.

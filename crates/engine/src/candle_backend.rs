@@ -118,7 +118,8 @@ impl CandleBackend {
                 step.set(*into, rows);
             }
             Operation::SelectOutputs { from, into } => {
-                let rows = step.get(*from)?.index_select(&Tensor::new(step.output_rows.as_slice(), &self.device)?, 0)?;
+                let rows =
+                    step.get(*from)?.index_select(&Tensor::new(step.output_rows.as_slice(), &self.device)?, 0)?;
                 step.set(*into, rows);
             }
         }
@@ -216,7 +217,9 @@ impl<'a> Step<'a> {
     }
 
     fn get(&self, id: BufferId) -> Result<&Tensor, StepError> {
-        self.buffers[id.0].as_ref().ok_or_else(|| StepError::Backend { reason: format!("buffer {} is read unset", id.0) })
+        self.buffers[id.0]
+            .as_ref()
+            .ok_or_else(|| StepError::Backend { reason: format!("buffer {} is read unset", id.0) })
     }
 
     fn set(&mut self, id: BufferId, rows: Tensor) {
@@ -233,16 +236,14 @@ impl<'a> Step<'a> {
         let pairs = dimensions as usize / 2;
         let frequency = |pair: usize| f64::from(base).powf(-2.0 * pair as f64 / dimensions as f64);
         let frequencies: Vec<f64> = (0..pairs).map(frequency).collect();
-        let angles = self.positions.iter().flat_map(|&position| {
-            frequencies.iter().map(move |frequency| position as f64 * frequency)
-        });
-        let (cosine, sine): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        let angles = self
+            .positions
+            .iter()
+            .flat_map(|&position| frequencies.iter().map(move |frequency| position as f64 * frequency));
+        let (cosine, sine): (Vec<f32>, Vec<f32>) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
         let shape = (self.positions.len(), pairs);
-        let rotation = Rotation {
-            cosine: Tensor::from_vec(cosine, shape, device)?,
-            sine: Tensor::from_vec(sine, shape, device)?,
-        };
+        let rotation =
+            Rotation { cosine: Tensor::from_vec(cosine, shape, device)?, sine: Tensor::from_vec(sine, shape, device)? };
         self.rotations.insert(key, rotation.clone());
         Ok(rotation)
     }

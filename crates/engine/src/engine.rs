@@ -129,11 +129,7 @@ impl Engine {
     ///
     /// # Errors
     /// No slot is free, or the prompt does not fit.
-    pub fn start(
-        &mut self,
-        prompt: Vec<TokenId>,
-        parameters: GenerationParameters,
-    ) -> Result<SequenceId, StartError> {
+    pub fn start(&mut self, prompt: Vec<TokenId>, parameters: GenerationParameters) -> Result<SequenceId, StartError> {
         if self.sequences.len() >= self.slots as usize {
             return Err(StartError::NoSlot { slots: self.slots });
         }
@@ -234,8 +230,7 @@ impl Engine {
             }
             sequence.accept(&mut logits, &frontend.tokenizer)
         }));
-        let accepted =
-            accepted.unwrap_or_else(|panic| Err(StepError::Panic { reason: panic_text(panic.as_ref()) }));
+        let accepted = accepted.unwrap_or_else(|panic| Err(StepError::Panic { reason: panic_text(panic.as_ref()) }));
         match accepted {
             Err(error) => outputs.extend(self.fail(&[id], &error)),
             Ok(accepted) => {

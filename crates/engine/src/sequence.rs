@@ -154,10 +154,10 @@ impl Sequence {
 
     /// Chooses the next token and says what text it completes.
     pub(crate) fn accept(&mut self, logits: &mut [f32], tokenizer: &Tokenizer) -> Result<Accepted, StepError> {
-        let token = self.sampler.sample(logits).map_err(|error| StepError::Numeric {
-            what: error.0,
-            position: self.position.saturating_sub(1),
-        })?;
+        let token = self
+            .sampler
+            .sample(logits)
+            .map_err(|error| StepError::Numeric { what: error.0, position: self.position.saturating_sub(1) })?;
         self.first_token.get_or_insert_with(Instant::now);
         if tokenizer.is_end_of_generation(token) {
             let held = self.detokenizer.finish();

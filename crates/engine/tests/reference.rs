@@ -76,31 +76,32 @@ fn perplexity_is_within_half_a_percent_of_the_reference() {
     assert!((perplexity / expected - 1.0).abs() < 0.005, "perplexity {perplexity} against {expected}");
 }
 
-/// How many of the reference's greedy tokens the engine generates too, and what it says.
-fn agreement(engine: &mut Engine, prompt: &serde_json::Value) -> (usize, usize, String) {
+/// How many of the reference's greedy tokens `text` begins with, of how many.
+fn agreement(frontend: &engine::Frontend, prompt: &serde_json::Value, text: &str) -> (usize, usize) {
     let mut expected = ids(&prompt["greedy_ids"]);
     if let Some(end) = prompt["ends_after"].as_u64() {
         expected.truncate(end as usize);
     }
-    let parameters = GenerationParameters { sampling: sampling(0.0, 0), max_tokens: 24, stop: Vec::new() };
-    let id = engine.start(ids(&prompt["prompt_ids"]), parameters).expect("a slot");
-    let text = run(engine, &[id]).remove(0);
-    let frontend = engine.frontend();
     let agrees = |count: &usize| text.starts_with(&frontend.decode(&expected[..*count]));
-    let common = (0..=expected.len()).rev().find(agrees).expect("the empty beginning is common");
-    (common, expected.len(), text)
+    ((0..=expected.len()).rev().find(agrees).expect("the empty beginning is common"), expected.len())
 }
 
 /// Of forty prompts the reference decides five by the widest margins over all 24 tokens: of those, four must agree in full
 /// and the fifth may differ first where its two best are closer than 0.1. The others pass through nearer ties, at which the
 /// reference, evaluating a prompt in one batch or token by token, differs from itself by up to 0.94 in a logit
-/// (docs/accuracy.md): there only a difference across a wide gap is an error.
+/// (docs/accuracy.md): there only a difference across a wide gap is an error. All forty run side by side.
 #[test]
 fn greedy_continuations_agree_with_the_reference() {
-    let mut engine = load(1);
+    let reference = reference();
+    let prompts = reference["prompts"].as_array().expect("prompts");
+    let mut engine = load(prompts.len() as u32);
+    let parameters = GenerationParameters { sampling: sampling(0.0, 0), max_tokens: 24, stop: Vec::new() };
+    let start = |prompt: &serde_json::Value| engine.start(ids(&prompt["prompt_ids"]), parameters.clone());
+    let sequences: Vec<_> = prompts.iter().map(start).collect::<Result<_, _>>().expect("slots");
+    let texts = run(&mut engine, &sequences);
     let (mut decided, mut differing) = (0, 0);
-    for prompt in reference()["prompts"].as_array().expect("prompts") {
-        let (common, expected, text) = agreement(&mut engine, prompt);
+    for (prompt, text) in prompts.iter().zip(&texts) {
+        let (common, expected) = agreement(&engine.frontend(), prompt, text);
         println!("{:?}: {common} of {expected} tokens agree: {text:?}", prompt["prompt"]);
         let is_decided = prompt["decided"] == true;
         decided += usize::from(is_decided);

@@ -9,7 +9,8 @@ use gguf::Value;
 use testkit::tiny_model::{TinyFile, TinyLlama, WeightType};
 
 fn load(path: &Path, slots: u32) -> Result<Engine, LoadError> {
-    let options = LoadOptions { path: path.to_owned(), backend: BackendKind::Cpu, device: 0, context_length: None, slots };
+    let options =
+        LoadOptions { path: path.to_owned(), backend: BackendKind::Cpu, device: 0, context_length: None, slots };
     Engine::load(&options, &mut |_| ControlFlow::Continue(()))
 }
 
@@ -38,9 +39,8 @@ fn run(engine: &mut Engine, ids: &[engine::SequenceId]) -> Vec<String> {
 /// llama-cpp-python 0.3.36 on the same file: prompt "the king and", greedy.
 #[test]
 fn greedy_tokens_of_an_f32_model_are_the_references() {
-    const EXPECTED: [u32; 24] = [
-        66, 38, 75, 109, 88, 123, 95, 79, 41, 50, 85, 41, 126, 265, 129, 119, 88, 119, 36, 73, 264, 89, 111, 112,
-    ];
+    const EXPECTED: [u32; 24] =
+        [66, 38, 75, 109, 88, 123, 95, 79, 41, 50, 85, 41, 126, 265, 129, 119, 88, 119, 36, 73, 264, 89, 111, 112];
     let directory = tempfile::tempdir().expect("a folder");
     let path = directory.path().join("tiny.gguf");
     TinyLlama { weights: WeightType::F32, ..TinyLlama::default() }.write(&path).expect("a model");
@@ -78,7 +78,8 @@ fn a_sequence_computes_the_same_alone_and_beside_others_in_every_format() {
         let mut texts = vec![String::new(); paused.len()];
         while engine.busy() > 0 {
             pauses += 1;
-            let outputs = engine.step(&|id| (paused.iter().position(|known| *known == id).unwrap_or(0) + pauses) % 3 != 0);
+            let outputs =
+                engine.step(&|id| (paused.iter().position(|known| *known == id).unwrap_or(0) + pauses) % 3 != 0);
             for (id, output) in outputs {
                 if let Output::Token(text) = output {
                     texts[paused.iter().position(|known| *known == id).expect("known")].push_str(&text);

@@ -87,10 +87,10 @@ enum WorkerVerb {
 struct SpawnArgs {
     /// What the worker's program is built for: cpu, cuda or metal
     backend: Backend,
-    /// A model of the store
+    /// A model of the store; its bytes are checked before anything starts
     #[arg(long, value_name = "ID", required_unless_present = "model_path", conflicts_with = "model_path")]
     model: Option<ModelId>,
-    /// A model file anywhere
+    /// A model file anywhere; it is taken as it is, its bytes are checked against nothing
     #[arg(long, value_name = "PATH")]
     model_path: Option<PathBuf>,
     /// Device index

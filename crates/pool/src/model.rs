@@ -1,8 +1,10 @@
-//! Which file a worker is to load: a model of the store by its id, or any file by its path.
+//! Which file a worker is to load: a model of the store by its id, its bytes checked, or any file by its path, as it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
-use models::store::Store;
+use models::store::{Store, StoreError};
+use models::verify::{VerifyError, open_model};
 use protocol::error::ErrorCode;
 use protocol::identifiers::{Digest, ModelId};
 
@@ -13,7 +15,7 @@ use crate::error::PoolError;
 pub enum Wanted {
     /// A model of the store.
     Id(ModelId),
-    /// A file of its own.
+    /// A file of the user's own, which nobody has promised to be anything.
     Path(PathBuf),
 }
 
@@ -28,41 +30,46 @@ pub struct Model {
     pub digest: Option<Digest>,
 }
 
-/// Finds the file.
+/// Finds the file. A model of the store is checked first, which takes time if its files changed since they were last
+/// checked; `cancel` ends that.
 ///
 /// # Errors
-/// It is not there.
-pub fn resolve(wanted: &Wanted, models_dir: &Path) -> Result<Model, PoolError> {
+/// It is not there, its bytes are not those that were installed, or the caller cancelled.
+pub fn resolve(wanted: &Wanted, models_dir: &Path, cancel: &AtomicBool) -> Result<Model, PoolError> {
     match wanted {
-        Wanted::Id(id) => in_store(id, models_dir),
+        Wanted::Id(id) => in_store(id, models_dir, cancel),
         Wanted::Path(path) => at_path(path),
     }
 }
 
-fn in_store(id: &ModelId, models_dir: &Path) -> Result<Model, PoolError> {
-    let failed = |error: models::store::StoreError| {
-        let code = error.code().unwrap_or(ErrorCode::Internal);
-        let hint = error.hint();
-        let typed = PoolError::new(code, error.to_string());
-        match hint {
-            Some(hint) => typed.hint(hint),
-            None => typed,
-        }
-    };
-    let not_found = || {
+fn in_store(id: &ModelId, models_dir: &Path, cancel: &AtomicBool) -> Result<Model, PoolError> {
+    let installed = Store::open(models_dir).and_then(|store| store.get(id)).map_err(unusable_store)?;
+    let installed = installed.ok_or_else(|| {
         PoolError::new(ErrorCode::ModelNotFound, format!("model `{id}` is not on this machine"))
             .hint(format!("run `cargo xtask models download {id}`"))
-    };
-    // Opening would make the folder; a pool that only looks leaves no trace.
-    if !models_dir.is_dir() {
-        return Err(not_found());
+    })?;
+    // The worker opens the path itself: no descriptor crosses three processes. Files of the store are read-only and
+    // replaced by a rename alone, so only somebody who means to can put other bytes there in between.
+    drop(open_model(&installed, cancel).map_err(unusable_model)?);
+    Ok(Model { id: id.clone(), path: installed.model_file(), digest: Some(installed.digest()) })
+}
+
+fn unusable_store(error: StoreError) -> PoolError {
+    let typed = PoolError::new(error.code().unwrap_or(ErrorCode::Internal), error.to_string());
+    match error.hint() {
+        Some(hint) => typed.hint(hint),
+        None => typed,
     }
-    let installed = Store::open(models_dir).and_then(|store| store.get(id)).map_err(failed)?.ok_or_else(not_found)?;
-    let path = installed.model_file();
-    if !path.is_file() {
-        return Err(not_found());
+}
+
+fn unusable_model(error: VerifyError) -> PoolError {
+    let typed = PoolError::new(error.code(), error.to_string());
+    match error {
+        VerifyError::Damaged { id, .. } => typed.hint(format!(
+            "`cargo xtask models verify {id}` shows all that is wrong, `cargo xtask models download {id} --force` fetches it again"
+        )),
+        VerifyError::Interrupted => PoolError { message: format!("{error} before the worker was started"), ..typed },
     }
-    Ok(Model { id: id.clone(), path, digest: Some(installed.digest()) })
 }
 
 fn at_path(path: &Path) -> Result<Model, PoolError> {

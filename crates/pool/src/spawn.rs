@@ -6,12 +6,14 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use protocol::error::ErrorCode;
-use protocol::identifiers::{Backend, WorkerId};
-use serde::Serialize;
+use protocol::identifiers::Backend;
+use protocol::pool::SpawnEvent;
 
 use crate::error::PoolError;
 use crate::launch::{Ended, KEEP, Launch, Limits, LogLimits, Report};
@@ -65,13 +67,34 @@ enum Message {
     InputEnded,
 }
 
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    Starting { worker_id: &'a WorkerId, pid: u32 },
-    Loading { layers_loaded: u64, layers_total: u64 },
-    Ready { url: &'a str, worker_id: &'a WorkerId, pid: u32 },
-    Done { url: &'a str, worker_id: &'a WorkerId, pid: u32 },
+/// What comes from outside, from before the model is checked until the command ends.
+struct Outside {
+    sender: Sender<Message>,
+    inbox: Receiver<Message>,
+    /// Set with the first request to end.
+    ended: Arc<AtomicBool>,
+}
+
+impl Outside {
+    fn watch(attached: bool) -> Result<Self, PoolError> {
+        let failed = |cause: io::Error| PoolError::internal("failed to watch for signals", cause);
+        let ((sender, inbox), ended) = (mpsc::channel(), Arc::new(AtomicBool::new(false)));
+        let (interrupts, flag) = (sender.clone(), Arc::clone(&ended));
+        signals::watch(move |interrupt| {
+            flag.store(true, Ordering::Relaxed);
+            let _the_command_ends = interrupts.send(Message::Interrupt(interrupt));
+        })
+        .map_err(failed)?;
+        if attached {
+            let (input, flag) = (sender.clone(), Arc::clone(&ended));
+            std::thread::spawn(move || {
+                wait_for_end_of_input();
+                flag.store(true, Ordering::Relaxed);
+                let _the_command_ends = input.send(Message::InputEnded);
+            });
+        }
+        Ok(Self { sender, inbox, ended })
+    }
 }
 
 /// `worker spawn`. Returns the exit code of a command that did what it was asked to.
@@ -80,18 +103,20 @@ enum Line<'a> {
 /// The worker was not ready in the end, or an attached one was lost. It is gone then.
 pub fn run(output: Output, request: &Request) -> Result<u8, PoolError> {
     let binary = binary::find(request.worker_binary.as_deref(), request.backend)?;
-    let model = model::resolve(&request.model, &request.models_dir)?;
+    // Before anything is begun: from here on Ctrl-C finds somebody who clears away.
+    let outside = Outside::watch(request.attached)?;
+    let model = model::resolve(&request.model, &request.models_dir, &outside.ended)?;
     let launch = prepare(request, binary, model)?;
     output.detail(&format!("worker {}: {}", launch.worker_id, launch.binary.display()));
-    let mut session = Session::open(output, launch, request.attached)?;
+    let mut session = Session::open(output, launch, outside)?;
     let url = session.wait_until_ready()?;
     let (worker_id, pid) = (session.launch.worker_id.clone(), session.pid);
-    output.event(&Line::Ready { url: &url, worker_id: &worker_id, pid });
+    output.event(&SpawnEvent::Ready { url: url.clone(), worker_id: worker_id.clone(), pid });
     if !output.json {
         let _nobody_reads = output.line(&format!("{worker_id}  {url}  pid {pid}"));
     }
     let exit_code = if request.attached { session.hold()? } else { session.keep()? };
-    output.event(&Line::Done { url: &url, worker_id: &worker_id, pid });
+    output.event(&SpawnEvent::Done { url, worker_id, pid });
     Ok(exit_code)
 }
 
@@ -150,23 +175,16 @@ struct Session {
 }
 
 impl Session {
-    fn open(output: Output, launch: Launch, attached: bool) -> Result<Self, PoolError> {
+    fn open(output: Output, launch: Launch, outside: Outside) -> Result<Self, PoolError> {
         let failed = |cause: io::Error| PoolError::internal("failed to start the supervisor", cause);
-        let (sender, inbox) = mpsc::channel();
-        let interrupts = sender.clone();
-        // Before anything is started: from here on Ctrl-C finds somebody who clears away.
-        signals::watch(move |interrupt| drop(interrupts.send(Message::Interrupt(interrupt)))).map_err(failed)?;
+        let Outside { sender, inbox, .. } = outside;
         let instructions = serde_json::to_string(&launch)
             .map_err(|cause| PoolError::internal("failed to pass on a path that is not UTF-8", cause))?;
         let log = log::open(&log::path(&launch.state_dir, &launch.worker_id)).map_err(failed)?;
         let mut supervisor = process::spawn_supervisor(&launch.worker_id, log).map_err(failed)?;
         writeln!(supervisor.control, "{instructions}").map_err(failed)?;
         let reports = BufReader::new(supervisor.reports);
-        let reporter = sender.clone();
-        std::thread::spawn(move || pass_on(reports, &reporter));
-        if attached {
-            std::thread::spawn(move || wait_for_end_of_input(&sender));
-        }
+        std::thread::spawn(move || pass_on(reports, &sender));
         let (child, control) = (supervisor.child, Some(supervisor.control));
         Ok(Self { output, launch, child, control, inbox, pid: 0 })
     }
@@ -177,11 +195,12 @@ impl Session {
             match self.receive(None)? {
                 Message::Report(Report::Started { pid }) => {
                     self.pid = pid;
-                    self.output.event(&Line::Starting { worker_id: &self.launch.worker_id, pid });
+                    let worker_id = self.launch.worker_id.clone();
+                    self.output.event(&SpawnEvent::Starting { worker_id, pid });
                 }
                 Message::Report(Report::CalledBack { url }) => self.output.detail(&format!("listening on {url}")),
                 Message::Report(Report::Loading { layers_loaded, layers_total }) => {
-                    self.output.event(&Line::Loading { layers_loaded, layers_total });
+                    self.output.event(&SpawnEvent::Loading { layers_loaded, layers_total });
                     if !self.output.json {
                         self.output.progress(&format!("loading: layer {layers_loaded} of {layers_total}"));
                     }
@@ -304,15 +323,14 @@ fn pass_on(reports: impl BufRead, sender: &Sender<Message>) {
 }
 
 /// Whatever comes in is not for us; that nothing can come any more is.
-fn wait_for_end_of_input(sender: &Sender<Message>) {
+fn wait_for_end_of_input() {
     let mut buffer = [0_u8; 1024];
     let mut input = io::stdin().lock();
     loop {
         match input.read(&mut buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(0) | Err(_) => break,
+            Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
     }
-    let _the_command_ends = sender.send(Message::InputEnded);
 }

@@ -210,7 +210,22 @@ mod tests {
     #[test]
     fn identifiers_refuse_every_path_trick() {
         let hostile = [
-            "", ".", "..", "../x", "a/b", "a\\b", "/etc/x", "C:x", "-x", ".git", "a\0", "a\n", "\u{202e}a", "a b", "a.", "é",
+            "",
+            ".",
+            "..",
+            "../x",
+            "a/b",
+            "a\\b",
+            "/etc/x",
+            "C:x",
+            "-x",
+            ".git",
+            "a\0",
+            "a\n",
+            "\u{202e}a",
+            "a b",
+            "a.",
+            "é",
         ];
         for text in hostile {
             assert!(text.parse::<ModelId>().is_err(), "{text:?} was accepted");

@@ -113,7 +113,8 @@ impl Decoder {
 mod tests {
     use super::{Decoder, Frame, MAX_LINE_BYTES, SseError, encode};
 
-    const STREAM: &str = "\u{feff}id: 1:0\r\ndata: {\"t\":\"h\u{e9}\"}\r\n\r\n: comment\n\ndata: a\rdata:b\r\rdata: [DONE]\n\n";
+    const STREAM: &str =
+        "\u{feff}id: 1:0\r\ndata: {\"t\":\"h\u{e9}\"}\r\n\r\n: comment\n\ndata: a\rdata:b\r\rdata: [DONE]\n\n";
 
     fn expected() -> Vec<Frame> {
         let frame = |id: Option<&str>, data: &str| Frame { id: id.map(str::to_owned), data: data.to_owned() };

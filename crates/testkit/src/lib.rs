@@ -3,5 +3,5 @@
 pub mod conformance;
 pub mod fake_worker;
 pub mod hub;
-pub mod tiny_model;
 pub mod real_model;
+pub mod tiny_model;

@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn chatml() {
         let text = ChatTemplate::new(CHATML).expect("a template").render(&user("Hi {{ x }}"), "", "").expect("a text");
-        let expected = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi {{ x }}<|im_end|>\n<|im_start|>assistant\n";
+        let expected =
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi {{ x }}<|im_end|>\n<|im_start|>assistant\n";
         assert_eq!(text, expected);
     }
 

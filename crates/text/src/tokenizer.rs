@@ -55,9 +55,8 @@ const TYPE_CONTROL: i32 = 3;
 const TYPE_USER_DEFINED: i32 = 4;
 
 /// Texts of tokens that end a generation in models whose metadata names only one of theirs.
-const END_OF_GENERATION_TEXTS: &[&str] = &[
-    "<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>",
-];
+const END_OF_GENERATION_TEXTS: &[&str] =
+    &["<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "</s>"];
 
 /// Metadata keys that name tokens which end a generation.
 const END_OF_GENERATION_KEYS: &[&str] =
@@ -130,8 +129,10 @@ impl Tokenizer {
     /// # Errors
     /// The library refused the text.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>, TokenizerError> {
-        let encoding =
-            self.encoder.encode_fast(text, false).map_err(|error| TokenizerError::Encode { reason: error.to_string() })?;
+        let encoding = self
+            .encoder
+            .encode_fast(text, false)
+            .map_err(|error| TokenizerError::Encode { reason: error.to_string() })?;
         let ids = encoding.get_ids();
         match &self.bos {
             Some((bos, _)) if self.add_bos && ids.first() != Some(bos) => {
@@ -218,7 +219,9 @@ impl Vocabulary {
         let checked = merges.iter().enumerate().map(|(index, merge)| {
             parse(merge).ok_or_else(|| {
                 let merge: String = merge.chars().take(64).collect();
-                invalid(format!("`tokenizer.ggml.merges` entry {index}, {merge:?}, is not two tokens that make a third"))
+                invalid(format!(
+                    "`tokenizer.ggml.merges` entry {index}, {merge:?}, is not two tokens that make a third"
+                ))
             })
         });
         checked.collect()
@@ -272,7 +275,11 @@ impl Vocabulary {
         let known: HashSet<&str> = END_OF_GENERATION_TEXTS.iter().copied().collect();
         let entries = (0..).zip(self.tokens.iter().zip(&self.types));
         // By text only among control tokens: a `</s>` that is ordinary text of a vocabulary must not end anything.
-        ends.extend(entries.filter(|(_, (token, kind))| **kind == TYPE_CONTROL && known.contains(token.as_str())).map(|(id, _)| id));
+        ends.extend(
+            entries
+                .filter(|(_, (token, kind))| **kind == TYPE_CONTROL && known.contains(token.as_str()))
+                .map(|(id, _)| id),
+        );
         Ok(ends)
     }
 }

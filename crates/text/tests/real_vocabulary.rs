@@ -19,12 +19,14 @@ impl Numbers {
 }
 
 /// Texts whose characters take several tokens: emoji, joiner families, combining marks, CJK, right-to-left.
-const PIECES: &[&str] = &["👩‍👩‍👧‍👦", "e\u{301}\u{327}", "漢字かな交じり文", "שלום עולם", "𝄞𝔘", "🏳️‍🌈", "नमस्ते", "a", " the", "\n\n", "١٢٣"];
+const PIECES: &[&str] =
+    &["👩‍👩‍👧‍👦", "e\u{301}\u{327}", "漢字かな交じり文", "שלום עולם", "𝄞𝔘", "🏳️‍🌈", "नमस्ते", "a", " the", "\n\n", "١٢٣"];
 
 /// 10,000 sequences: half of them cut out of awkward texts, half of them any tokens at all, biased to single bytes.
 fn sequences(tokenizer: &Tokenizer) -> impl Iterator<Item = Vec<TokenId>> + '_ {
     let vocabulary = tokenizer.vocab_size();
-    let bytes: Vec<TokenId> = (0..vocabulary as TokenId).filter(|&token| tokenizer.bytes_of(token).len() == 1).collect();
+    let bytes: Vec<TokenId> =
+        (0..vocabulary as TokenId).filter(|&token| tokenizer.bytes_of(token).len() == 1).collect();
     assert!(bytes.len() > 200, "{} single-byte tokens", bytes.len());
     let pieces: Vec<Vec<TokenId>> = PIECES.iter().map(|piece| tokenizer.encode(piece).expect("tokens")).collect();
     let mut numbers = Numbers(22);
@@ -75,7 +77,8 @@ fn a_stop_matcher_that_never_matches_changes_nothing() {
         if stops.iter().any(|stop| expected.contains(stop)) {
             continue;
         }
-        let (mut detokenizer, mut matcher, mut text) = (Detokenizer::new(), StopMatcher::new(stops.clone()), String::new());
+        let (mut detokenizer, mut matcher, mut text) =
+            (Detokenizer::new(), StopMatcher::new(stops.clone()), String::new());
         let pieces: Vec<String> = tokens.iter().map(|&token| detokenizer.push(tokenizer.bytes_of(token))).collect();
         for piece in pieces.into_iter().chain([detokenizer.finish()]) {
             match matcher.push(&piece) {
@@ -92,7 +95,9 @@ fn a_stop_matcher_that_never_matches_changes_nothing() {
 fn text_survives_encoding() {
     let tokenizer = tokenizer();
     let mixed: String = PIECES.concat();
-    for text in PIECES.iter().copied().chain([mixed.as_str(), "  leading and  double  spaces ", "1234567890", "tab\tcr\r\n"]) {
+    for text in
+        PIECES.iter().copied().chain([mixed.as_str(), "  leading and  double  spaces ", "1234567890", "tab\tcr\r\n"])
+    {
         let tokens = tokenizer.encode(text).expect("tokens");
         assert_eq!(tokenizer.decode(&tokens), text);
     }

@@ -243,9 +243,8 @@ impl Worker {
     /// One step of the engine; false if it had nothing it could do.
     fn step(&mut self) -> bool {
         let running = &self.running;
-        let is_ready = |id: SequenceId| {
-            running.iter().any(|running| running.sequence == id && running.stalled_since.is_none())
-        };
+        let is_ready =
+            |id: SequenceId| running.iter().any(|running| running.sequence == id && running.stalled_since.is_none());
         let before = Instant::now();
         let outputs = self.engine.step(&is_ready);
         let took_time = before.elapsed() > Duration::from_micros(50);

@@ -83,7 +83,8 @@ fn is_own_name(host: &str, shared: &Shared) -> bool {
 fn has_key(headers: &HeaderMap, key: &str) -> bool {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().map(HeaderValue::as_bytes);
-    let given = value.and_then(|value| value.split_at_checked(7)).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let given =
+        value.and_then(|value| value.split_at_checked(7)).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
     values.next().is_none() && given.is_some_and(|(_, given)| is_equal_in_constant_time(given, key.as_bytes()))
 }
 

@@ -61,9 +61,9 @@ impl Worker {
     /// The address cannot be bound, or whoever started the worker does not answer.
     pub async fn start(settings: Settings, probe: Option<Box<dyn Probe>>) -> anyhow::Result<Self> {
         let bind = settings.bind;
-        let listener = TcpListener::bind(bind).await.with_context(|| {
-            format!("failed to bind {bind}\nhint: choose another --port, or 0 for a free one")
-        })?;
+        let listener = TcpListener::bind(bind)
+            .await
+            .with_context(|| format!("failed to bind {bind}\nhint: choose another --port, or 0 for a free one"))?;
         let address = listener.local_addr().context("failed to read the bound address")?;
         let slots = settings.slots as usize;
         let (sender, receiver) = std::sync::mpsc::sync_channel(slots + QUEUE_LIMIT + 1);

@@ -6,13 +6,24 @@ use protocol::inference::{InferenceRequest, Message};
 use serde_json::{Map, Value};
 
 /// Fields that are part of the contract but not built yet: refused, so that nobody believes they work.
-const RESERVED: &[&str] = &[
-    "typical_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "n", "response_format",
-];
+const RESERVED: &[&str] =
+    &["typical_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "n", "response_format"];
 /// Fields of a request, in the order of docs/protocol.md.
 const KNOWN: &[&str] = &[
-    "job_id", "prompt", "messages", "max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty",
-    "stop", "seed", "stream", "attempt", "orphan_grace_ms",
+    "job_id",
+    "prompt",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "stop",
+    "seed",
+    "stream",
+    "attempt",
+    "orphan_grace_ms",
 ];
 /// Largest prompt, in bytes; a token is at least one byte, so no context of this decade holds more.
 const PROMPT_LIMIT_BYTES: usize = 1 << 20;
@@ -29,7 +40,8 @@ struct Fields {
 
 /// The request in `body`, or every field that is wrong with it.
 pub(crate) fn request(body: &[u8]) -> Result<InferenceRequest, FieldErrors> {
-    let single = |field: &str, constraint: &str, message: &str| FieldErrors { errors: vec![error(field, constraint, message)] };
+    let single =
+        |field: &str, constraint: &str, message: &str| FieldErrors { errors: vec![error(field, constraint, message)] };
     let object = match serde_json::from_slice(body) {
         Ok(Value::Object(object)) => object,
         Ok(_) => return Err(single("", "type", "the body must be a JSON object")),
@@ -254,9 +266,24 @@ mod tests {
         let mut names: Vec<&str> = errors.errors.iter().map(|error| error.field.as_str()).collect();
         names.sort_unstable();
         let expected = [
-            "SECRET PROMPT", "attempt", "job_id", "logprobs", "max_tokens", "messages", "messages[0]", "min_p",
-            "orphan_grace_ms", "prompt", "repetition_penalty", "seed", "stop", "stop[4]", "stream", "temperature",
-            "top_k", "top_p",
+            "SECRET PROMPT",
+            "attempt",
+            "job_id",
+            "logprobs",
+            "max_tokens",
+            "messages",
+            "messages[0]",
+            "min_p",
+            "orphan_grace_ms",
+            "prompt",
+            "repetition_penalty",
+            "seed",
+            "stop",
+            "stop[4]",
+            "stream",
+            "temperature",
+            "top_k",
+            "top_p",
         ];
         assert_eq!(names, expected);
     }
@@ -265,14 +292,24 @@ mod tests {
     fn boundaries() {
         let with = |field: &str| format!(r#"{{"job_id":"j","prompt":"x","max_tokens":1,{field}}}"#);
         for good in [
-            r#""temperature":0"#, r#""temperature":2"#, r#""temperature":-0.0"#, r#""top_p":1e-30"#, r#""min_p":1"#,
-            r#""repetition_penalty":2"#, r#""seed":18446744073709551615"#, r#""top_k":4294967295"#,
+            r#""temperature":0"#,
+            r#""temperature":2"#,
+            r#""temperature":-0.0"#,
+            r#""top_p":1e-30"#,
+            r#""min_p":1"#,
+            r#""repetition_penalty":2"#,
+            r#""seed":18446744073709551615"#,
+            r#""top_k":4294967295"#,
         ] {
             request(with(good).as_bytes()).expect(good);
         }
         for (bad, constraint) in [
-            (r#""temperature":2.0001"#, "range"), (r#""temperature":-0.1"#, "range"), (r#""seed":-1"#, "range"),
-            (r#""top_k":4294967296"#, "range"), (r#""min_p":1.01"#, "range"), (r#""stop":"x""#, "type"),
+            (r#""temperature":2.0001"#, "range"),
+            (r#""temperature":-0.1"#, "range"),
+            (r#""seed":-1"#, "range"),
+            (r#""top_k":4294967296"#, "range"),
+            (r#""min_p":1.01"#, "range"),
+            (r#""stop":"x""#, "type"),
         ] {
             assert_eq!(fields(&with(bad))[0].1, constraint, "{bad}");
         }

@@ -23,8 +23,22 @@ impl Process {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}/v1/workers/ready", listener.local_addr().expect("an address"));
         let expression = command(&[
-            "--worker-id", "w1", "--backend", "cpu", "--device", "0", "--port", "0", "--slots", "2", "--model-id", "m",
-            "--model", model.to_str().expect("a path"), "--callback-url", &url,
+            "--worker-id",
+            "w1",
+            "--backend",
+            "cpu",
+            "--device",
+            "0",
+            "--port",
+            "0",
+            "--slots",
+            "2",
+            "--model-id",
+            "m",
+            "--model",
+            model.to_str().expect("a path"),
+            "--callback-url",
+            &url,
         ]);
         let handle = expression.env(NONCE_VARIABLE, NONCE).start().expect("the worker starts");
         let (connection, _) = listener.accept().expect("the worker calls back");
@@ -90,7 +104,9 @@ fn receive(mut connection: TcpStream) -> Callback {
         if let Some((_, body)) = text.split_once("\r\n\r\n")
             && let Ok(callback) = serde_json::from_str(body)
         {
-            connection.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("an answer");
+            connection
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .expect("an answer");
             return callback;
         }
         assert!(count > 0, "the callback ended early: {text}");

@@ -4,10 +4,10 @@
 //! are multiplied at once. Here a product goes row by row through the block type's dot product: one copy, and the same
 //! bits whatever the batch.
 
+use candle_core::quantized::GgmlType;
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, matmul,
 };
-use candle_core::quantized::GgmlType;
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape};
 use gguf::TensorType;
 use half::{bf16, f16};
@@ -77,13 +77,18 @@ impl Matrix {
     /// Checks once what every later access relies on: kernel, sizes, alignment.
     pub(super) fn new(tensor: Tensor, rows: u64, columns: u64) -> Result<Self, LoadError> {
         let unsupported = |found: String| LoadError::TensorType { name: tensor.name.clone(), found };
-        let kernel = Kernel::find(tensor.tensor_type).ok_or_else(|| unsupported(tensor.tensor_type.name().into_owned()))?;
+        let kernel =
+            Kernel::find(tensor.tensor_type).ok_or_else(|| unsupported(tensor.tensor_type.name().into_owned()))?;
         let sizes = usize::try_from(rows).ok().zip(usize::try_from(columns).ok());
         let (rows, columns) = sizes.ok_or_else(|| unsupported("larger than the address space".to_owned()))?;
         let blocks = (columns / kernel.block_elements).checked_mul(rows);
         let expected = blocks.and_then(|blocks| blocks.checked_mul(kernel.block_bytes));
         if columns % kernel.block_elements != 0 || expected != Some(tensor.bytes().len()) {
-            return Err(unsupported(format!("{} bytes of {} for {rows} × {columns}", tensor.bytes().len(), tensor.tensor_type.name())));
+            return Err(unsupported(format!(
+                "{} bytes of {} for {rows} × {columns}",
+                tensor.bytes().len(),
+                tensor.tensor_type.name()
+            )));
         }
         if tensor.bytes().as_ptr().addr() % kernel.alignment != 0 {
             return Err(unsupported(format!("not aligned to {} bytes in its file", kernel.alignment)));

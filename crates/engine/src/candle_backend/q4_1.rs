@@ -66,7 +66,9 @@ impl GgmlType for BlockQ4_1 {
             let (low, high) = activations.quants.split_at(BLOCK / 2);
             let pairs = weights.quants.iter().zip(low.iter().zip(high));
             let sum: i32 = pairs
-                .map(|(&byte, (&low, &high))| i32::from(byte & 15) * i32::from(low) + i32::from(byte >> 4) * i32::from(high))
+                .map(|(&byte, (&low, &high))| {
+                    i32::from(byte & 15) * i32::from(low) + i32::from(byte >> 4) * i32::from(high)
+                })
                 .sum();
             weights.scale.to_f32() * activations.scale * sum as f32 + weights.minimum.to_f32() * activations.scaled_sum
         };
@@ -122,10 +124,10 @@ mod x86 {
     //! AVX2 with FMA and F16C: every x86-64 processor since 2013. Detected once at run time.
 
     use std::arch::x86_64::{
-        __m256, _mm_add_ps, _mm_cvtsi32_si128, _mm_cvtph_ps, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps,
-        _mm_srli_epi16, _mm256_and_si256, _mm256_castps256_ps128, _mm256_cvtepi32_ps, _mm256_extractf128_ps,
-        _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set_m128i, _mm256_set1_epi8,
-        _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm_shuffle_ps,
+        __m256, _mm_add_ps, _mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps,
+        _mm_movehl_ps, _mm_shuffle_ps, _mm_srli_epi16, _mm256_and_si256, _mm256_castps256_ps128, _mm256_cvtepi32_ps,
+        _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+        _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
     };
 
     use super::{Activations, BlockQ4_1};
@@ -147,7 +149,10 @@ mod x86 {
             let minimum = _mm_cvtss_f32(_mm_shuffle_ps::<1>(halves, halves));
             // SAFETY: both loads read 16 and 32 bytes of arrays of that length; neither needs alignment.
             let (packed, quants) = unsafe {
-                (_mm_loadu_si128(weights.quants.as_ptr().cast()), _mm256_loadu_si256(activations.quants.as_ptr().cast()))
+                (
+                    _mm_loadu_si128(weights.quants.as_ptr().cast()),
+                    _mm256_loadu_si256(activations.quants.as_ptr().cast()),
+                )
             };
             let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);
             let nibbles = _mm256_and_si256(both, _mm256_set1_epi8(15));

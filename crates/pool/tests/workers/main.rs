@@ -7,4 +7,5 @@ mod attached;
 mod failures;
 mod lifecycle;
 mod output;
+mod stored;
 mod strangers;

@@ -93,8 +93,10 @@ async fn tokenize(frontend: Arc<Frontend>, request: InferenceRequest) -> Result<
         let tokens = match (request.prompt, request.messages) {
             (Some(prompt), _) => frontend.encode(&prompt),
             (None, messages) => {
-                let of_message =
-                    |message: protocol::inference::Message| ChatMessage { role: message.role, content: message.content };
+                let of_message = |message: protocol::inference::Message| ChatMessage {
+                    role: message.role,
+                    content: message.content,
+                };
                 frontend.encode_chat(&messages.unwrap_or_default().into_iter().map(of_message).collect::<Vec<_>>())
             }
         }?;

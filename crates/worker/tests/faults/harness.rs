@@ -119,8 +119,14 @@ impl TestWorker {
             result
         });
         let (address, stop) = receiver.recv().expect("the worker binds");
-        let worker =
-            Self { address, disturbance, stop, thread: Some(thread), is_joined: AtomicBool::new(false), _directory: directory };
+        let worker = Self {
+            address,
+            disturbance,
+            stop,
+            thread: Some(thread),
+            is_joined: AtomicBool::new(false),
+            _directory: directory,
+        };
         worker.eventually(Duration::from_secs(30), "ready", || worker.get("/v1/ready").0 == 200);
         worker
     }
@@ -176,7 +182,12 @@ impl TestWorker {
 
     /// Opens a generation stream.
     pub fn stream(&self, request: &Value) -> Stream {
-        Stream { connection: self.send("POST", "/v1/inference", &request.to_string()), decoder: Decoder::new(), head: Some(Vec::new()), frames: Vec::new().into_iter() }
+        Stream {
+            connection: self.send("POST", "/v1/inference", &request.to_string()),
+            decoder: Decoder::new(),
+            head: Some(Vec::new()),
+            frames: Vec::new().into_iter(),
+        }
     }
 
     /// All events of a generation, terminal included; `[DONE]` and the end of the connection are checked.

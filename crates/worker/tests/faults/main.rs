@@ -19,7 +19,11 @@ fn disconnect_while_decoding_frees_the_slot_each_time() {
     for round in 0..50_u64 {
         let mut stream = worker.stream(&request(&format!("j{round}"), 400));
         stream.read_tokens(1 + round % 5);
-        if round % 2 == 0 { stream.close() } else { stream.reset() }
+        if round % 2 == 0 {
+            stream.close()
+        } else {
+            stream.reset()
+        }
         let closed_at = worker.disturbance.decodes.load(Ordering::SeqCst);
         let freed = worker.eventually(Duration::from_secs(2), "free", || worker.slots_busy() == 0);
         assert!(freed <= SLOT_FREE, "round {round}: the slot was busy for {freed:?}");
