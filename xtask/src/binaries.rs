@@ -65,14 +65,6 @@ pub struct Marks {
 }
 
 impl Product {
-    fn package(self) -> &'static str {
-        match self {
-            Product::Worker(_) => "worker",
-            Product::Pool => "pool",
-            Product::Command => "xtask",
-        }
-    }
-
     /// What cargo calls the program.
     fn binary(self) -> &'static str {
         match self {
@@ -116,7 +108,9 @@ pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> C
         Profile::Release => call.args(["--release"]),
         Profile::Debug => call,
     };
-    call.args(["--package", product.package(), "--bin", product.binary()])
+    // The whole workspace is selected, one program of it is built: dependencies get the same features whichever program
+    // that is, and are compiled once for all of them.
+    call.args(["--workspace", "--bin", product.binary()])
         .env("LLORCH_BUILD_COMMIT", &marks.commit)
         .env("LLORCH_BUILD_TARGET", &marks.target)
 }
@@ -223,9 +217,9 @@ mod tests {
         let text = |product, profile| plan(Path::new("/r"), product, profile, &marks).to_string();
         let worker = text(Product::Worker(Backend::Cpu), Profile::Release);
         assert!(worker.starts_with("LLORCH_BUILD_COMMIT=c0ffee-dirty LLORCH_BUILD_TARGET=x-y-z "), "{worker}");
-        assert!(worker.ends_with("build --locked --release --package worker --bin llorch-worker"), "{worker}");
+        assert!(worker.ends_with("build --locked --release --workspace --bin llorch-worker"), "{worker}");
         let pool = text(Product::Pool, Profile::Debug);
-        assert!(pool.ends_with("build --locked --package pool --bin llorch-pool"), "{pool}");
+        assert!(pool.ends_with("build --locked --workspace --bin llorch-pool"), "{pool}");
     }
 
     #[test]

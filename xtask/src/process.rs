@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use crate::failure::Failure;
 use crate::interrupt;
@@ -181,10 +181,19 @@ fn wait(handle: &duct::Handle, group: Group, before: usize) -> Result<&std::proc
                 kill_at = Some(Instant::now() + FORCE_GRACE);
             }
         }
-        if kill_at.is_some_and(|moment| Instant::now() >= moment) {
+        // A child that ended on Ctrl-C may have left its own children, who hold the pipe that is being read.
+        let is_abandoned = group == Group::Own && count > before && has_ended(handle);
+        if is_abandoned || kill_at.is_some_and(|moment| Instant::now() >= moment) {
             send(handle, group, Signal::KILL);
         }
     }
+}
+
+/// Whether the child itself is gone, whatever became of its output. Its id is not given to another process as long as
+/// its group lives.
+fn has_ended(handle: &duct::Handle) -> bool {
+    let mut pids = handle.pids().into_iter().filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    pids.all(|pid| test_kill_process(pid).is_err())
 }
 
 fn send(handle: &duct::Handle, group: Group, signal: Signal) {

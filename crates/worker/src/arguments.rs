@@ -9,7 +9,7 @@ use protocol::identifiers::{Backend, Digest, WorkerId};
 use protocol::stamp::Stamp;
 use protocol::worker::{API_KEY_VARIABLE, NONCE_VARIABLE};
 
-use crate::settings::Settings;
+use crate::settings::{STALL_LIMIT, Settings};
 
 /// Serve one model on one device
 ///
@@ -111,6 +111,7 @@ impl Arguments {
             slots: self.slots,
             nonce: std::env::var(NONCE_VARIABLE).unwrap_or_default(),
             api_key,
+            stall_limit: STALL_LIMIT,
         })
     }
 }

@@ -21,8 +21,6 @@ use crate::job_stream::EventWriter;
 use crate::lifecycle::Phase;
 use crate::shared::{Loaded, Shared};
 
-/// How long a reader may stand still before its job ends.
-const STALL_LIMIT: Duration = Duration::from_secs(30);
 /// Pause of the loop while every sequence waits for its reader.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Distance of `metrics` events.
@@ -187,17 +185,17 @@ impl Worker {
             }
             is_wanted
         });
-        let now = Instant::now();
+        let (now, stall_limit) = (Instant::now(), self.shared.settings.stall_limit);
         for index in (0..self.running.len()).rev() {
             let running = &mut self.running[index];
             let stream = running.job.writer.stream();
             running.stalled_since = stream.is_lagging().then(|| running.stalled_since.unwrap_or(now));
-            let is_stalled = running.stalled_since.is_some_and(|since| now.duration_since(since) >= STALL_LIMIT);
+            let is_stalled = running.stalled_since.is_some_and(|since| now.duration_since(since) >= stall_limit);
             if is_stalled || stream.should_end() {
                 let running = self.running.swap_remove(index);
                 let finished = self.engine.cancel(running.sequence);
                 if is_stalled {
-                    let message = format!("the client read nothing for {} s", STALL_LIMIT.as_secs());
+                    let message = format!("the client read nothing for {} s", stall_limit.as_secs());
                     self.fail(&running, Failure::new(ErrorCode::ClientStalled, message));
                 } else if let Some(finished) = finished {
                     self.end(&running, &finished);
@@ -215,8 +213,10 @@ impl Worker {
             match self.engine.start(prompt, job.parameters.clone()) {
                 Ok(sequence) => {
                     self.shared.metrics.prompt_tokens.inc_by(prompt_tokens);
-                    job.writer.write(&Event::Started(self.started_event(&job.id, seed, prompt_tokens)));
+                    let started = Event::Started(self.started_event(&job.id, seed, prompt_tokens));
                     self.running.push(Running::new(sequence, job));
+                    self.publish_gauges();
+                    self.running[self.running.len() - 1].job.writer.write(&started);
                 }
                 Err(error) => {
                     let failure = Failure::from(error);
@@ -281,20 +281,25 @@ impl Worker {
         }
     }
 
+    /// Ends a job that holds its slot no longer.
     fn end(&self, running: &Running, finished: &Finished) {
+        self.publish_gauges();
         self.shared.count_numeric(false);
         self.shared.metrics.prefill_seconds.observe(finished.prefill_time.as_secs_f64());
         self.shared.metrics.decode_seconds.observe(finished.decode_time.as_secs_f64());
         write_end(&self.shared, &running.job.writer, finished);
     }
 
+    /// Fails a job that holds its slot no longer.
     fn fail(&self, running: &Running, failure: Failure) {
+        self.publish_gauges();
         self.shared.count_numeric(failure.code == ErrorCode::Numeric);
         self.shared.metrics.count(failure.code.name());
         self.shared.metrics.generated_tokens.inc_by(running.tokens_out);
         running.job.writer.write(&failure.into_event(running.tokens_out));
     }
 
+    /// Before the first and the last event of a job too: who has read them finds its slot busy, and free.
     fn publish_gauges(&self) {
         let busy = u32::try_from(self.running.len()).unwrap_or(u32::MAX);
         self.shared.slots_busy.store(busy, Ordering::Relaxed);

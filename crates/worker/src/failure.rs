@@ -8,6 +8,9 @@ use protocol::error::{ErrorBody, ErrorCode, ErrorDetail, FieldErrors};
 
 use crate::guard::CorrelationId;
 
+/// When a client may come again: a slot is free within about that, and nobody is hurt who comes too early.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
 /// An error answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -28,10 +31,19 @@ impl Failure {
         self
     }
 
+    /// No room to wait.
+    pub(crate) fn queue_full() -> Self {
+        let details = serde_json::json!({
+            "policy_label": "queue-limit", "retriable": true, "retry_after_ms": RETRY_AFTER_SECONDS * 1000,
+        });
+        let failure = Self::new(ErrorCode::QueueFull, "every slot is busy and the queue is full");
+        Self { details: Some(details), ..failure }
+    }
+
     /// The HTTP answer of a request with that correlation id.
     pub(crate) fn respond(self, correlation: &CorrelationId) -> Response {
         let status = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.code.retriable().then_some([("retry-after", "1")]);
+        let retry_after = self.code.retriable().then(|| [("retry-after", RETRY_AFTER_SECONDS.to_string())]);
         let error = ErrorDetail {
             code: self.code,
             message: self.message,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use axum::serve::ListenerExt as _;
 use engine::Probe;
 use protocol::error::ErrorCode;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -96,6 +97,8 @@ impl Worker {
         let close = Arc::new(tokio::sync::Notify::new());
         let closing = Arc::clone(&close);
         let router = routes::router(Arc::clone(&shared), shutdown.clone());
+        let stall_limit = shared.settings.stall_limit;
+        let listener = listener.tap_io(move |connection: &mut TcpStream| prepare(connection, stall_limit));
         let server = axum::serve(listener, router).with_graceful_shutdown(async move { closing.notified().await });
         let server = tokio::spawn(async move { server.await });
         let outcome = tokio::select! {
@@ -110,6 +113,23 @@ impl Worker {
         let _ = tokio::time::timeout(CLOSE_DEADLINE, server).await;
         outcome
     }
+}
+
+/// A token is sent when it is there, and a client that vanished without a word (its machine, its network) counts as gone
+/// once nothing sent to it was confirmed for that long.
+fn prepare(connection: &TcpStream, stall_limit: Duration) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps small packets back");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let limit_ms = u32::try_from(stall_limit.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(connection, limit_ms) {
+            tracing::debug!(%error, "a connection has no limit for silence");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = stall_limit;
 }
 
 /// Resolves when the worker failed, after clients had a moment to read why.

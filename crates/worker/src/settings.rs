@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use protocol::identifiers::{Backend, Digest, WorkerId};
+
+/// How long a client may read nothing, or be out of reach, before its job ends: three keep-alives, as long as the
+/// impatience of common reverse proxies.
+pub const STALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Everything a worker is told from outside.
 #[derive(Debug, Clone)]
@@ -36,4 +41,6 @@ pub struct Settings {
     pub nonce: String,
     /// What clients must show; nothing when absent.
     pub api_key: Option<String>,
+    /// How long a client may read nothing, or be out of reach; [`STALL_LIMIT`] but for tests.
+    pub stall_limit: Duration,
 }

@@ -5,7 +5,6 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gguf::Value;
 use protocol::worker::{Callback, NONCE_VARIABLE};
 use testkit::conformance::{self, Options};
 use testkit::tiny_model::TinyLlama;
@@ -147,8 +146,8 @@ fn the_worker_conforms_on_the_real_model() {
 fn models_that_cannot_be_run_are_named_and_the_process_ends() {
     let directory = tempfile::tempdir().expect("a folder");
     let path = directory.path().join("bad.gguf");
-    let unknown = || TinyLlama::default().build().set("general.architecture", Value::String("mamba9".into()));
-    let foreign = || TinyLlama::default().build().set("tokenizer.ggml.pre", Value::String("llama-bpe".into()));
+    let unknown = || TinyLlama::default().build().set("general.architecture", "mamba9");
+    let foreign = || TinyLlama::default().build().set("tokenizer.ggml.pre", "llama-bpe");
     let whole = TinyLlama::default().build().to_bytes().expect("bytes");
     let cases: Vec<(Vec<u8>, &str, &str)> = vec![
         (whole[..whole.len() / 2].to_vec(), "MODEL_INVALID", "blk"),

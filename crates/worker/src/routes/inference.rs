@@ -51,7 +51,7 @@ async fn accept(
     let accepted = Instant::now();
     let frontend = Arc::clone(&loaded(shared)?.frontend);
     let Ok(permit) = Arc::clone(&shared.admission).try_acquire_owned() else {
-        return Err(Failure::new(ErrorCode::QueueFull, "every slot is busy and the queue is full"));
+        return Err(Failure::queue_full());
     };
     let parameters = parameters(&request)?;
     let job_id = request.job_id.clone();

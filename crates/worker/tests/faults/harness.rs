@@ -11,6 +11,9 @@ use serde_json::Value;
 use testkit::tiny_model::TinyLlama;
 use worker::{Probe, ProbePoint, SequenceId, Settings, Worker};
 
+/// The worker's patience with clients that read nothing or are out of reach; a product's is 30 s.
+pub const STALL_LIMIT: Duration = Duration::from_secs(2);
+
 /// What the probe does to the engine; shared with the test.
 #[derive(Debug, Default)]
 pub struct Disturbance {
@@ -103,7 +106,10 @@ impl TestWorker {
             slots,
             nonce: String::new(),
             api_key: None,
+            stall_limit: STALL_LIMIT,
         };
+        // Without a backtrace, whatever the environment asks: reading symbols takes longer than what is tested here.
+        std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
         let disturbance = Arc::new(Disturbance::default());
         let probe = Box::new(TestProbe(Arc::clone(&disturbance)));
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -282,6 +288,12 @@ impl Stream {
     /// Hangs up with FIN, both directions.
     pub fn close(self) {
         let _ = self.connection.shutdown(Shutdown::Both);
+    }
+
+    /// Says that nothing more will be asked and goes on listening; the connection is open as long as the result is kept.
+    pub fn close_half(self) -> TcpStream {
+        let _ = self.connection.shutdown(Shutdown::Write);
+        self.connection
     }
 
     /// Hangs up with RST: closing with unread data does that.

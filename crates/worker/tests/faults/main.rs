@@ -1,6 +1,7 @@
 //! What clients and the engine do wrong, and what the worker makes of it: disconnects, bad numbers, panics, drain.
 
 mod harness;
+mod silence;
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,10 +20,12 @@ fn disconnect_while_decoding_frees_the_slot_each_time() {
     for round in 0..50_u64 {
         let mut stream = worker.stream(&request(&format!("j{round}"), 400));
         stream.read_tokens(1 + round % 5);
-        if round % 2 == 0 {
-            stream.close()
-        } else {
-            stream.reset()
+        // FIN, RST, and "I am done asking", which the worker takes for the same.
+        let mut half_closed = None;
+        match round % 3 {
+            0 => stream.close(),
+            1 => stream.reset(),
+            _ => half_closed = Some(stream.close_half()),
         }
         let closed_at = worker.disturbance.decodes.load(Ordering::SeqCst);
         let freed = worker.eventually(Duration::from_secs(2), "free", || worker.slots_busy() == 0);
@@ -30,6 +33,7 @@ fn disconnect_while_decoding_frees_the_slot_each_time() {
         let decoded = worker.disturbance.decodes.load(Ordering::SeqCst) - closed_at;
         // Two tokens after the worker can know; hyper sees a closed socket within some steps of 3 ms.
         assert!(decoded <= 20, "round {round}: {decoded} tokens were decoded for nobody");
+        drop(half_closed);
     }
     assert_eq!(worker.outcomes("cancelled"), 50);
     let before = worker.disturbance.decodes.load(Ordering::SeqCst);
@@ -195,7 +199,7 @@ fn a_full_queue_is_refused_before_any_stream() {
     let streams: Vec<_> = waiting.chain([running]).collect();
     worker.eventually(Duration::from_secs(5), "full", || worker.gauge("jobs_waiting") == 64);
     let (status, body) = worker.request("POST", "/v1/inference", &request("extra", 1).to_string());
-    assert!(status == 429 && body.contains("QUEUE_FULL"), "{status} {body}");
+    assert!(status == 429 && body.contains("QUEUE_FULL") && body.contains("retry_after_ms"), "{status} {body}");
     streams.into_iter().for_each(harness::Stream::close);
     worker.eventually(Duration::from_secs(5), "empty", || worker.outcomes("cancelled") >= 65);
     assert_eq!(terminal(&worker.generate(&request("after", 3))), ("end".into(), "MAX_TOKENS".into()));
