@@ -14,6 +14,7 @@ mod cargo;
 mod download;
 mod inference;
 mod pool;
+mod side_by_side;
 mod tidy;
 
 use std::process::ExitCode;

@@ -105,8 +105,7 @@ impl Output {
         for line in &failure.known {
             self.to_stderr(&format!("  {}\n", neutralise(line)));
         }
-        if let Some(hint) = &failure.hint {
-            let hint = hint.replace("cargo xtask", crate::cli::program_name());
+        if let Some(hint) = typed_hint(failure) {
             self.to_stderr(&format!("{}: {hint}\n", self.paint(CYAN, "hint")));
         }
         self.failure_event(failure);
@@ -114,12 +113,13 @@ impl Output {
 
     /// The event alone.
     pub fn failure_event(self, failure: &Failure) {
+        let hint = typed_hint(failure);
         let event = ErrorEvent {
             event: "error",
             code: failure.code,
             exit_code: failure.exit_code,
             message: &failure.message,
-            hint: failure.hint.as_deref(),
+            hint: hint.as_deref(),
             known: &failure.known,
         };
         let _nobody_reads = self.event(&event);
@@ -210,6 +210,11 @@ pub fn neutralise(text: &str) -> String {
         }
     }
     safe
+}
+
+/// The hint as it is typed here: the installed command has a shorter name.
+fn typed_hint(failure: &Failure) -> Option<String> {
+    failure.hint.as_ref().map(|hint| hint.replace("cargo xtask", crate::cli::program_name()))
 }
 
 #[derive(Serialize)]

@@ -78,6 +78,15 @@ impl Call {
         self
     }
 
+    /// The same call, started by another program that takes it as its last arguments: `taskset -c 0 CALL`.
+    #[must_use]
+    pub fn through(mut self, program: &str, arguments: &[&str]) -> Self {
+        let own = std::mem::replace(&mut self.program, program.into());
+        let before = arguments.iter().map(OsString::from).chain([own]);
+        self.arguments = before.chain(self.arguments).collect();
+        self
+    }
+
     /// The same call in a directory.
     #[must_use]
     pub fn dir(mut self, directory: &Path) -> Self {
@@ -143,14 +152,15 @@ impl Call {
                 Ok(())
             }),
         };
+        // One that came between two steps is no less meant.
+        interrupt::check()?;
         let before = interrupt::count();
         let handle = self.start(&expression)?;
         let output = wait(&handle, group, before)?;
-        if interrupt::count() > before {
-            if group == Group::Own {
-                // Whatever it started and did not take along.
-                send(&handle, group, Signal::KILL);
-            }
+        // A child of the shared group was interrupted too and has said so itself: its exit code tells.
+        if group == Group::Own && interrupt::count() > before {
+            // Whatever it started and did not take along.
+            send(&handle, group, Signal::KILL);
             return Err(Failure::interrupted());
         }
         Ok(Ended { code: exit_code(output.status), stdout: output.stdout.clone() })

@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
+mod bench;
 mod build;
 mod ci;
 mod dev;
@@ -29,6 +30,8 @@ pub enum Verb {
     Install(install::Args),
     #[command(subcommand)]
     Test(test::Verb),
+    #[command(subcommand)]
+    Bench(bench::Verb),
     Ci(ci::Args),
     Tidy(tidy::Args),
     Docs(docs::Args),
@@ -46,6 +49,7 @@ impl Verb {
             Verb::Build(verb) => verb.run(globals),
             Verb::Install(args) => args.run(globals),
             Verb::Test(verb) => verb.run(globals),
+            Verb::Bench(verb) => verb.run(globals),
             Verb::Ci(args) => args.run(globals),
             Verb::Tidy(args) => args.run(globals),
             Verb::Docs(args) => args.run(globals),

@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use architectures::{Activation, BufferId, Operation, Program, RotaryStyle, WeightId};
 use candle_core::{D, Device, Tensor};
 
-use self::attention::Slab;
+use self::attention::{HeadShape, Slab};
 use self::matrix::Matrix;
 use crate::backend::{Backend, Outputs, Span};
 use crate::engine::SequenceId;
@@ -131,7 +131,7 @@ impl CandleBackend {
             return Ok(());
         };
         let (query, key, value) = (step.get(*query)?, step.get(*key)?, step.get(*value)?);
-        let head_counts = (*heads as usize, *heads_kv as usize);
+        let shape = HeadShape { heads: *heads as usize, heads_kv: *heads_kv as usize, scale: *scale };
         let mut attended = Vec::with_capacity(step.spans.len());
         let mut row = 0;
         for span in step.spans {
@@ -142,7 +142,7 @@ impl CandleBackend {
                 reason: format!("no key-value memory is reserved for sequence {}", span.sequence),
             })?;
             slab.append(span.first_position, &rows(key)?, &rows(value)?)?;
-            attended.push(slab.attend(&rows(query)?, span.first_position, head_counts, *scale)?);
+            attended.push(slab.attend(&rows(query)?, span.first_position, shape)?);
             row += count;
         }
         step.set(*into, Tensor::cat(&attended, 0)?);

@@ -35,6 +35,24 @@ pub enum LoadError {
         /// Its type.
         found: String,
     },
+    /// The file holds a tensor that the computation of its architecture, as written here, has no place for.
+    #[error("{}: tensor `{name}` is not part of `{architecture}` as this build computes it", .path.display())]
+    UnusedTensor {
+        /// The model file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// The architecture.
+        architecture: &'static str,
+    },
+    /// The context that was asked for is not one the model has.
+    #[error("a context of {asked} positions was asked for, the model was trained for {trained}")]
+    Context {
+        /// Positions asked for.
+        asked: u64,
+        /// Positions there are.
+        trained: u64,
+    },
     /// The tokenizer cannot be built.
     #[error("{}: {source}", .path.display())]
     Tokenizer {
@@ -71,10 +89,11 @@ impl LoadError {
             LoadError::Tokenizer { source, .. } => {
                 matches!(source, TokenizerError::UnknownModel { .. } | TokenizerError::UnknownPreTokenizer { .. })
             }
-            LoadError::TensorType { .. } => true,
+            LoadError::TensorType { .. } | LoadError::UnusedTensor { .. } => true,
             LoadError::Open(_)
             | LoadError::Program { .. }
             | LoadError::TooLarge { .. }
+            | LoadError::Context { .. }
             | LoadError::Device { .. }
             | LoadError::Cancelled => false,
         }

@@ -19,7 +19,7 @@ pub use device::{BACKENDS, BackendKind};
 pub use engine::{Engine, Output, SequenceId, StartError};
 pub use error::{LoadError, StepError};
 pub use frontend::{Frontend, PromptError};
-pub use model::{LoadOptions, LoadProgress, ModelDescription};
+pub use model::{LoadOptions, LoadProgress, ModelDescription, planned_memory_bytes};
 pub use sampling::{NotFinite, Sampler, SamplingParameters};
 pub use sequence::{FinishReason, Finished, GenerationParameters, Probe, ProbePoint};
 pub use text::{ChatMessage, TokenId};

@@ -1,9 +1,10 @@
 //! Loading: from a file to a backend with its program, everything checked before anything is allocated.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use architectures::{Architecture, Configuration, ConfigurationError, MemoryPlan, MemoryRequest, Program, WeightId};
+use architectures::{Architecture, Configuration, MemoryPlan, MemoryRequest, Program, WeightId};
 use gguf::Gguf;
 use text::{ChatTemplate, Tokenizer};
 
@@ -70,14 +71,7 @@ pub(crate) fn load(
 ) -> Result<LoadedModel, LoadError> {
     let path = &options.path;
     let file = Gguf::open(path)?;
-    let in_file = |source| LoadError::Configuration { path: path.clone(), source };
-    let architecture = Architecture::of(file.metadata()).map_err(in_file)?;
-    let mut configuration = (architecture.configuration)(file.metadata()).map_err(in_file)?;
-    configuration.context_length = context_length(options, &configuration).map_err(in_file)?;
-    let program = (architecture.program)(&configuration);
-    let shape_of = |name: &str| file.tensor(name).map(|tensor| tensor.shape.clone());
-    let resolved = program.resolve(shape_of).map_err(|source| LoadError::Program { path: path.clone(), source })?;
-    let memory = memory_plan(options, &configuration, &program, &file)?;
+    let Planned { architecture, configuration, program, resolved, memory } = plan(options, &file)?;
     let frontend = frontend(path, &file, configuration.context_length)?;
     let description = ModelDescription {
         architecture: architecture.name.to_owned(),
@@ -100,21 +94,53 @@ pub(crate) fn load(
     Ok(LoadedModel { backend, frontend, description })
 }
 
+/// What the header of a file decides, before anything is allocated.
+struct Planned {
+    architecture: &'static Architecture,
+    configuration: Configuration,
+    program: Program,
+    /// For each weight of the program, the weight whose tensor stands for it.
+    resolved: Vec<WeightId>,
+    memory: MemoryPlan,
+}
+
+fn plan(options: &LoadOptions, file: &Gguf) -> Result<Planned, LoadError> {
+    let path = &options.path;
+    let in_file = |source| LoadError::Configuration { path: path.clone(), source };
+    let architecture = Architecture::of(file.metadata()).map_err(in_file)?;
+    let mut configuration = (architecture.configuration)(file.metadata()).map_err(in_file)?;
+    configuration.context_length = context_length(options, &configuration)?;
+    let program = (architecture.program)(&configuration);
+    let shape_of = |name: &str| file.tensor(name).map(|tensor| tensor.shape.clone());
+    let resolved = program.resolve(shape_of).map_err(|source| LoadError::Program { path: path.clone(), source })?;
+    // A bias or a table of factors that nobody looks at would make answers that are only almost right.
+    let known: HashSet<&str> = program.weights.iter().map(|weight| weight.name.as_str()).collect();
+    if let Some(unused) = file.tensors().iter().find(|tensor| !known.contains(tensor.name.as_str())) {
+        let (name, architecture) = (unused.name.clone(), architecture.name);
+        return Err(LoadError::UnusedTensor { path: path.clone(), name, architecture });
+    }
+    let memory = memory_plan(options, &configuration, &program, file)?;
+    Ok(Planned { architecture, configuration, program, resolved, memory })
+}
+
+/// The memory a worker with these options is going to hold when every slot is full; `None` if the file will not load.
+#[must_use]
+pub fn planned_memory_bytes(options: &LoadOptions) -> Option<u64> {
+    let file = Gguf::open(&options.path).ok()?;
+    plan(options, &file).ok()?.memory.total_bytes()
+}
+
 /// Configurations are bounded far below this conversion's limit (`architectures`), on every platform with 32 bits or more.
 fn size(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn context_length(options: &LoadOptions, configuration: &Configuration) -> Result<u64, ConfigurationError> {
+fn context_length(options: &LoadOptions, configuration: &Configuration) -> Result<u64, LoadError> {
     let trained = configuration.context_length;
     match options.context_length {
         None => Ok(trained),
         Some(asked) if (1..=trained).contains(&asked) => Ok(asked),
-        Some(asked) => Err(ConfigurationError::OutOfRange {
-            key: "--context".to_owned(),
-            value: asked.to_string(),
-            range: format!("1 to {trained}, what the model was trained for"),
-        }),
+        Some(asked) => Err(LoadError::Context { asked, trained }),
     }
 }
 

@@ -78,8 +78,8 @@ fn a_sequence_computes_the_same_alone_and_beside_others_in_every_format() {
         let mut texts = vec![String::new(); paused.len()];
         while engine.busy() > 0 {
             pauses += 1;
-            let outputs =
-                engine.step(&|id| (paused.iter().position(|known| *known == id).unwrap_or(0) + pauses) % 3 != 0);
+            let place = |id| paused.iter().position(|known| *known == id).unwrap_or(0);
+            let outputs = engine.step(&|id| !(place(id) + pauses).is_multiple_of(3));
             for (id, output) in outputs {
                 if let Output::Token(text) = output {
                     texts[paused.iter().position(|known| *known == id).expect("known")].push_str(&text);
@@ -130,10 +130,16 @@ fn a_stop_string_ends_and_does_not_leak() {
     assert_eq!(text, whole[..whole.find(&stop).expect("it occurs")]);
 }
 
+/// What a case does to a good file.
+type Damage = fn(TinyFile) -> TinyFile;
+
 #[test]
 fn contradictions_and_gaps_are_refused_before_anything_is_allocated() {
-    let cases: Vec<(&str, fn(TinyFile) -> TinyFile)> = vec![
+    let cases: Vec<(&str, Damage)> = vec![
         ("`general.architecture`", |file| file.remove("general.architecture")),
+        ("tensor `rope_freqs.weight` is not part of `llama`", |file| {
+            file.set_tensor("rope_freqs.weight", &[8], gguf::TensorType::F32)
+        }),
         ("`mamba9` is not supported (supported: llama)", |file| {
             file.set("general.architecture", Value::String("mamba9".into()))
         }),
@@ -170,7 +176,7 @@ fn contradictions_and_gaps_are_refused_before_anything_is_allocated() {
         slots: 1,
     };
     let error = Engine::load(&options, &mut |_| ControlFlow::Continue(())).expect_err("more context than trained");
-    assert!(error.to_string().contains("--context"), "{error}");
+    assert!(error.to_string().contains("a context of 1048576 positions"), "{error}");
     let cancelled = Engine::load(&LoadOptions { context_length: None, ..options }, &mut |_| ControlFlow::Break(()));
     assert!(matches!(cancelled, Err(LoadError::Cancelled)));
 }

@@ -100,7 +100,7 @@ struct SpawnArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     context: Option<u32>,
     /// Sequences at once (default: the worker's choice)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     slots: Option<u32>,
     /// The worker's program (default: `llorch-worker-<backend>` or `llorch-worker` beside this one)
     #[arg(long, env = "LLORCH_WORKER_BINARY", value_name = "PATH")]
@@ -123,10 +123,13 @@ struct SpawnArgs {
     log_files: u32,
 }
 
+/// A worker's own deadline, and what it takes to say goodbye to every client.
+const DEFAULT_GRACE_SECONDS: u64 = protocol::worker::DRAIN_DEADLINE_SECONDS + 5;
+
 #[derive(Debug, Args)]
 struct Grace {
-    /// Seconds a worker has to end by itself before it is killed
-    #[arg(long = "grace", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    /// Seconds a worker has to end by itself before it is killed; a busy one lets its jobs go on for 10
+    #[arg(long = "grace", value_name = "SECONDS", default_value_t = DEFAULT_GRACE_SECONDS, value_parser = clap::value_parser!(u64).range(0..=3_600))]
     seconds: u64,
 }
 

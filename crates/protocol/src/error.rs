@@ -80,6 +80,12 @@ error_codes! {
     WorkerStartTimeout = "WORKER_START_TIMEOUT", 504, true, 1;
     /// No worker or job of that id.
     WorkerNotFound = "WORKER_NOT_FOUND", 404, false, 1;
+    /// The server has nothing under that path.
+    PathNotFound = "PATH_NOT_FOUND", 404, false, 1;
+    /// What lies under the path is not asked in that way.
+    MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, false, 1;
+    /// The body exceeds what the server takes.
+    PayloadTooLarge = "PAYLOAD_TOO_LARGE", 413, false, 1;
     /// No job of that id.
     JobNotFound = "JOB_NOT_FOUND", 404, false, 1;
     /// A newer attempt of the job is known.

@@ -9,6 +9,9 @@ use crate::identifiers::{Backend, Digest, WorkerId};
 pub const NONCE_VARIABLE: &str = "LLORCH_WORKER_NONCE";
 /// Environment variable with the API key that a worker asks of its clients.
 pub const API_KEY_VARIABLE: &str = "LLORCH_API_KEY";
+/// How long a worker that was asked to stop lets running jobs go on. Whoever stops one waits longer before he kills it, so
+/// that the streams that are cut off still end with an event.
+pub const DRAIN_DEADLINE_SECONDS: u64 = 10;
 /// Header that joins the log lines of one request across processes.
 pub const CORRELATION_HEADER: &str = "x-correlation-id";
 

@@ -32,8 +32,8 @@ pub(crate) fn send(settings: &Settings, address: SocketAddr) -> anyhow::Result<(
         model_digest: settings.model_digest,
         backend: settings.backend,
         device: settings.device,
-        // Planned: the weights. What slots add depends on the header, which is read after the callback.
-        memory_bytes: std::fs::metadata(&settings.model_path).map_or(0, |metadata| metadata.len()),
+        // A file that cannot be planned with will not load either, and the load says why.
+        memory_bytes: engine::planned_memory_bytes(&settings.load_options()).unwrap_or(0),
         pid: std::process::id(),
         nonce: settings.nonce.clone(),
     };

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use engine::{Engine, FinishReason, Finished, GenerationParameters, LoadOptions, Output, Probe, SequenceId, TokenId};
+use engine::{Engine, FinishReason, Finished, GenerationParameters, Output, Probe, SequenceId, TokenId};
 use protocol::error::ErrorCode;
 use protocol::event::{End, Event, Metrics, Started, StopReason, Token};
 use protocol::identifiers::JobId;
@@ -77,14 +77,7 @@ impl Drop for FailOnPanic {
 }
 
 fn load(shared: &Shared) -> Option<Engine> {
-    let settings = &shared.settings;
-    let options = LoadOptions {
-        path: settings.model_path.clone(),
-        backend: settings.engine_backend,
-        device: settings.device,
-        context_length: settings.context_length,
-        slots: settings.slots,
-    };
+    let options = shared.settings.load_options();
     let started = Instant::now();
     let mut report = |progress: engine::LoadProgress| {
         let entered = shared.enter(Phase::Loading {
@@ -284,7 +277,9 @@ impl Worker {
     /// Ends a job that holds its slot no longer.
     fn end(&self, running: &Running, finished: &Finished) {
         self.publish_gauges();
-        self.shared.count_numeric(false);
+        if finished.reason != FinishReason::Cancelled {
+            self.shared.count_numeric(false);
+        }
         self.shared.metrics.prefill_seconds.observe(finished.prefill_time.as_secs_f64());
         self.shared.metrics.decode_seconds.observe(finished.decode_time.as_secs_f64());
         write_end(&self.shared, &running.job.writer, finished);

@@ -114,10 +114,12 @@ pub(crate) fn load_error_code(error: &LoadError) -> ErrorCode {
         return ErrorCode::ModelUnsupported;
     }
     match error {
+        LoadError::Context { .. } => ErrorCode::InvalidParams,
         LoadError::Open(_)
         | LoadError::Configuration { .. }
         | LoadError::Program { .. }
         | LoadError::TensorType { .. }
+        | LoadError::UnusedTensor { .. }
         | LoadError::Tokenizer { .. } => ErrorCode::ModelInvalid,
         LoadError::TooLarge { .. } => ErrorCode::InsufficientMemory,
         LoadError::Device { .. } => ErrorCode::GpuUnavailable,

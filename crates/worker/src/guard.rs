@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{Extensions, HeaderMap, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use protocol::error::ErrorCode;
@@ -16,6 +17,13 @@ use crate::shared::Shared;
 /// Joins the log lines of one request across processes.
 #[derive(Debug, Clone)]
 pub(crate) struct CorrelationId(pub String);
+
+impl CorrelationId {
+    /// The id of a request that passed [`check`].
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_else(|| Self(String::new()))
+    }
+}
 
 /// Longest correlation id that is taken from a client.
 const CORRELATION_LIMIT_BYTES: usize = 128;
@@ -46,8 +54,9 @@ fn admit(request: &Request, shared: &Shared) -> Result<(), Failure> {
         return Err(Failure::new(ErrorCode::AdmissionReject, "the Host header names another server"));
     }
     if let Some(origin) = headers.get(header::ORIGIN) {
-        let host = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
-        if !host.is_some_and(|origin| origin.host().is_some_and(|host| is_own_name(host, shared))) {
+        // Another port is another site: a page of some local development server is not ours.
+        let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+        if origin.as_ref().and_then(Uri::authority) != authority_of(headers, request.uri()).as_ref() {
             return Err(Failure::new(ErrorCode::AdmissionReject, "requests from other origins are refused"));
         }
     }
@@ -62,11 +71,14 @@ fn admit(request: &Request, shared: &Shared) -> Result<(), Failure> {
 
 /// A page from another site reaches a loopback server under the site's own name (DNS rebinding), so the name is checked.
 fn is_host_allowed(headers: &HeaderMap, uri: &Uri, shared: &Shared) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let first = hosts.next().and_then(|value| value.to_str().ok());
-    let authority = first.and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
-    let named = authority.as_ref().map(axum::http::uri::Authority::host).or_else(|| uri.host());
-    hosts.next().is_none() && named.is_some_and(|host| is_own_name(host, shared))
+    let is_single = headers.get_all(header::HOST).iter().nth(1).is_none();
+    is_single && authority_of(headers, uri).is_some_and(|authority| is_own_name(authority.host(), shared))
+}
+
+/// The server as the client calls it: name and port.
+fn authority_of(headers: &HeaderMap, uri: &Uri) -> Option<Authority> {
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    host.and_then(|host| host.parse().ok()).or_else(|| uri.authority().cloned())
 }
 
 fn is_own_name(host: &str, shared: &Shared) -> bool {

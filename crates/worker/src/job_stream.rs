@@ -30,7 +30,8 @@ struct Inner {
     events: VecDeque<StoredEvent>,
     bytes: usize,
     next_sequence: u64,
-    is_done: bool,
+    /// When the terminal event was written.
+    done_at: Option<Instant>,
     /// Sequence number the submitting response will read next; `None` once it is gone.
     submitter: Option<u64>,
     /// Readers that came by the events URL.
@@ -99,7 +100,12 @@ impl JobStream {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.lock().is_done
+        self.done_at().is_some()
+    }
+
+    /// When the terminal event was written.
+    pub(crate) fn done_at(&self) -> Option<Instant> {
+        self.lock().done_at
     }
 
     /// Whether the submitter reads so slowly that its sequence should pause.
@@ -117,7 +123,7 @@ impl JobStream {
         }
         let skip = usize::try_from(cursor - first).unwrap_or(usize::MAX);
         let events: Vec<_> = inner.events.iter().skip(skip).cloned().collect();
-        match (events.is_empty(), inner.is_done) {
+        match (events.is_empty(), inner.done_at.is_some()) {
             (false, _) => Read::Events(events),
             (true, true) => Read::Done,
             (true, false) => Read::Pending,
@@ -136,14 +142,14 @@ impl JobStream {
 
     fn push(&self, event: &Event) {
         let mut inner = self.lock();
-        if inner.is_done {
+        if inner.done_at.is_some() {
             return;
         }
         let json: Arc<str> = serde_json::to_string(event).unwrap_or_else(|_| "{}".to_owned()).into();
         inner.bytes += json.len();
         let id = EventId { attempt: self.attempt, sequence: inner.next_sequence };
         inner.next_sequence += 1;
-        inner.is_done = event.is_terminal();
+        inner.done_at = event.is_terminal().then(Instant::now);
         inner.events.push_back(StoredEvent { id, json });
         while inner.bytes > RING_LIMIT_BYTES {
             let Some(evicted) = inner.events.pop_front() else { break };
@@ -202,7 +208,9 @@ impl Attachment {
     pub(crate) fn follower(stream: Arc<JobStream>) -> Self {
         let mut inner = stream.lock();
         inner.followers += 1;
-        inner.orphaned_since = None;
+        if !stream.orphan_grace.is_zero() {
+            inner.orphaned_since = None;
+        }
         drop(inner);
         Self { stream, is_submitter: false }
     }
@@ -227,8 +235,10 @@ impl Drop for Attachment {
         } else {
             inner.followers -= 1;
         }
-        if inner.submitter.is_none() && inner.followers == 0 {
-            inner.orphaned_since = Some(Instant::now());
+        // Without a grace the submitter alone counts; with one, whoever resumed the stream stands in for it.
+        let is_alone = inner.followers == 0 || self.stream.orphan_grace.is_zero();
+        if inner.submitter.is_none() && is_alone {
+            inner.orphaned_since.get_or_insert_with(Instant::now);
         }
     }
 }
@@ -274,18 +284,44 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_orphaned_when_its_last_reader_goes() {
+    fn a_job_without_a_grace_ends_with_its_submitter_and_no_other() {
         let stream = JobStream::new(1, Duration::ZERO);
         let submitter = Attachment::submitter(Arc::clone(&stream));
-        assert!(!stream.should_end());
+        drop(Attachment::follower(Arc::clone(&stream)));
+        assert!(!stream.should_end(), "a follower cancels nothing");
         let follower = Attachment::follower(Arc::clone(&stream));
         drop(submitter);
-        assert!(!stream.should_end(), "a follower still reads");
+        assert!(stream.should_end(), "the submitter does, whoever else reads");
         drop(follower);
+    }
+
+    #[test]
+    fn a_job_with_a_grace_goes_on_while_somebody_reads() {
+        let stream = JobStream::new(1, Duration::from_millis(1));
+        let submitter = Attachment::submitter(Arc::clone(&stream));
+        let follower = Attachment::follower(Arc::clone(&stream));
+        drop(submitter);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!stream.should_end(), "it was resumed");
+        drop(follower);
+        std::thread::sleep(Duration::from_millis(5));
         assert!(stream.should_end());
         let patient = JobStream::new(1, Duration::from_secs(3600));
         drop(Attachment::submitter(Arc::clone(&patient)));
         assert!(!patient.should_end(), "the grace has not passed");
+    }
+
+    #[test]
+    fn a_panic_that_held_the_lock_stops_nobody() {
+        let stream = JobStream::new(1, Duration::ZERO);
+        let holder = Arc::clone(&stream);
+        let panicked = std::thread::spawn(move || {
+            let _held = holder.lock();
+            panic!("with the lock held");
+        });
+        assert!(panicked.join().is_err());
+        EventWriter::new(Arc::clone(&stream)).write(&token("a", 0));
+        assert!(matches!(stream.read(0), Read::Events(events) if events.len() == 2));
     }
 
     #[test]

@@ -13,16 +13,9 @@ use crate::job_stream::JobStream;
 /// Highest attempts that are remembered after their job ended; the oldest are forgotten first.
 const REMEMBERED_ATTEMPTS: usize = 10_000;
 
-#[derive(Debug)]
-struct Entry {
-    stream: Arc<JobStream>,
-    /// When the job was seen to be over.
-    done_at: Option<Instant>,
-}
-
 #[derive(Debug, Default)]
 struct Inner {
-    current: HashMap<JobId, Entry>,
+    current: HashMap<JobId, Arc<JobStream>>,
     attempts: HashMap<JobId, u32>,
     order: VecDeque<JobId>,
 }
@@ -47,15 +40,14 @@ impl Jobs {
         inner.sweep(Instant::now());
         let attempt = stream.attempt();
         let seen = inner.attempts.get(id).copied().unwrap_or(0);
-        let is_running = inner.current.get(id).is_some_and(|entry| !entry.stream.is_done());
+        let is_running = inner.current.get(id).is_some_and(|stream| !stream.is_done());
         if attempt < seen || (attempt == seen && is_running) {
             let message = format!("attempt {attempt} of job `{id}` is stale: attempt {seen} is known");
             return Err(Failure::new(ErrorCode::StaleAttempt, message).hint("send a higher `attempt`"));
         }
         inner.remember(id, attempt);
-        let entry = Entry { stream: Arc::clone(stream), done_at: None };
-        if let Some(older) = inner.current.insert(id.clone(), entry) {
-            older.stream.cancel();
+        if let Some(older) = inner.current.insert(id.clone(), Arc::clone(stream)) {
+            older.cancel();
         }
         Ok(())
     }
@@ -64,13 +56,13 @@ impl Jobs {
     pub(crate) fn find(&self, id: &JobId) -> Option<Arc<JobStream>> {
         let mut inner = self.lock();
         inner.sweep(Instant::now());
-        inner.current.get(id).map(|entry| Arc::clone(&entry.stream))
+        inner.current.get(id).map(Arc::clone)
     }
 
     /// Cancels a job; nothing happens if it is not known.
     pub(crate) fn cancel(&self, id: &JobId) {
-        if let Some(entry) = self.lock().current.get(id) {
-            entry.stream.cancel();
+        if let Some(stream) = self.lock().current.get(id) {
+            stream.cancel();
         }
     }
 }
@@ -89,14 +81,8 @@ impl Inner {
 
     /// Forgets jobs whose grace is over. Called on every access: the map is as large as what is in use.
     fn sweep(&mut self, now: Instant) {
-        self.current.retain(|_, entry| {
-            if !entry.stream.is_done() {
-                return true;
-            }
-            let done_at = *entry.done_at.get_or_insert(now);
-            let grace = entry.stream.orphan_grace();
-            grace > Duration::ZERO && now.duration_since(done_at) < grace
-        });
+        let is_over = |done_at: Instant, grace: Duration| now.saturating_duration_since(done_at) >= grace;
+        self.current.retain(|_, stream| !stream.done_at().is_some_and(|at| is_over(at, stream.orphan_grace())));
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod arguments;
 mod callback;
 mod engine_thread;
+mod extract;
 mod failure;
 mod guard;
 mod job_stream;
@@ -21,6 +22,13 @@ mod validate;
 
 pub use server::{Worker, run};
 pub use settings::Settings;
+
+/// What this binary was built for: the first backend of the engine that is in it.
+#[must_use]
+pub fn built_for() -> Option<protocol::identifiers::Backend> {
+    let first = engine::BACKENDS.first()?;
+    protocol::identifiers::Backend::ALL.into_iter().find(|backend| backend.name() == first.name())
+}
 
 /// The engine's probe, so that tests of this crate can disturb a worker from inside.
 pub use engine::{Probe, ProbePoint, SequenceId};

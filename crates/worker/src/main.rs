@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.version {
         let features = Vec::new();
-        let stamp = protocol::stamp!("llorch-worker", Some(protocol::identifiers::Backend::Cpu), features);
+        let stamp = protocol::stamp!("llorch-worker", worker::built_for(), features);
         arguments.print_version(&stamp);
         return ExitCode::SUCCESS;
     }

@@ -42,6 +42,7 @@ pub(crate) fn router(shared: Arc<Shared>, shutdown: Shutdown) -> Router {
         .route("/tokenize", post(text::tokenize))
         .route("/detokenize", post(text::detokenize))
         .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(BODY_LIMIT_BYTES))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
         .with_state(shared)
@@ -71,10 +72,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn not_found(Extension(correlation): Extension<CorrelationId>, request: axum::extract::Request) -> Response {
-    let message = format!("there is no {} of that path", request.method());
-    let mut response = Failure::new(ErrorCode::WorkerNotFound, message).respond(&correlation);
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    let message = format!("a worker has nothing to {} there", request.method());
+    Failure::new(ErrorCode::PathNotFound, message).respond(&correlation)
+}
+
+async fn not_allowed(Extension(correlation): Extension<CorrelationId>, request: axum::extract::Request) -> Response {
+    let message = format!("{} is not how that path is asked", request.method());
+    Failure::new(ErrorCode::MethodNotAllowed, message).respond(&correlation)
 }
 
 /// The loaded model, or why there is none now.

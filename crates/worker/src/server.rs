@@ -10,7 +10,8 @@ use engine::Probe;
 use protocol::error::ErrorCode;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use crate::lifecycle::Phase;
 use crate::settings::Settings;
@@ -18,7 +19,7 @@ use crate::shared::{QUEUE_LIMIT, Shared};
 use crate::{callback, engine_thread, routes};
 
 /// How long running jobs may go on after a stop was asked for.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(protocol::worker::DRAIN_DEADLINE_SECONDS);
 /// How long connections may take to notice that they are over.
 const CLOSE_DEADLINE: Duration = Duration::from_millis(500);
 /// How long a worker whose load failed goes on saying why.
@@ -45,18 +46,19 @@ impl Shutdown {
     }
 }
 
-/// A worker whose socket is bound.
+/// A worker that answers, whatever its model does.
 #[derive(Debug)]
 pub struct Worker {
     shared: Arc<Shared>,
-    listener: TcpListener,
     address: SocketAddr,
     shutdown: Shutdown,
+    server: JoinHandle<std::io::Result<()>>,
+    close: Arc<Notify>,
     engine: std::thread::JoinHandle<()>,
 }
 
 impl Worker {
-    /// Binds, calls back and begins to load. Needs a tokio runtime.
+    /// Binds, answers, calls back and begins to load, in this order. Needs a tokio runtime.
     ///
     /// # Errors
     /// The address cannot be bound, or whoever started the worker does not answer.
@@ -69,11 +71,13 @@ impl Worker {
         let slots = settings.slots as usize;
         let (sender, receiver) = std::sync::mpsc::sync_channel(slots + QUEUE_LIMIT + 1);
         let shared = Shared::new(settings, sender);
+        let (shutdown, close) = (Shutdown::new(), Arc::new(Notify::new()));
+        let server = serve(listener, &shared, &shutdown, Arc::clone(&close));
         let caller = Arc::clone(&shared);
         let called = tokio::task::spawn_blocking(move || callback::send(&caller.settings, address)).await;
         called.context("the callback panicked")??;
         let engine = engine_thread::spawn(Arc::clone(&shared), receiver, probe).context("failed to start a thread")?;
-        Ok(Self { shared, listener, address, shutdown: Shutdown::new(), engine })
+        Ok(Self { shared, address, shutdown, server, close, engine })
     }
 
     /// Where it listens.
@@ -88,19 +92,12 @@ impl Worker {
         move || shutdown.request()
     }
 
-    /// Serves until it is stopped or fails.
+    /// Waits until the worker is stopped or fails, and ends it.
     ///
     /// # Errors
     /// The model did not load, the engine's thread panicked, or jobs had to be cut off a second time.
     pub async fn serve(self) -> anyhow::Result<()> {
-        let Self { shared, listener, shutdown, engine, .. } = self;
-        let close = Arc::new(tokio::sync::Notify::new());
-        let closing = Arc::clone(&close);
-        let router = routes::router(Arc::clone(&shared), shutdown.clone());
-        let stall_limit = shared.settings.stall_limit;
-        let listener = listener.tap_io(move |connection: &mut TcpStream| prepare(connection, stall_limit));
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move { closing.notified().await });
-        let server = tokio::spawn(async move { server.await });
+        let Self { shared, shutdown, server, close, engine, .. } = self;
         let outcome = tokio::select! {
             () = shutdown.requested(1) => drain(&shared, &shutdown).await,
             failure = failed(&shared) => Err(failure),
@@ -113,6 +110,20 @@ impl Worker {
         let _ = tokio::time::timeout(CLOSE_DEADLINE, server).await;
         outcome
     }
+}
+
+/// Answers from now on, until `close` is notified.
+fn serve(
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+    shutdown: &Shutdown,
+    close: Arc<Notify>,
+) -> JoinHandle<std::io::Result<()>> {
+    let router = routes::router(Arc::clone(shared), shutdown.clone());
+    let stall_limit = shared.settings.stall_limit;
+    let listener = listener.tap_io(move |connection: &mut TcpStream| prepare(connection, stall_limit));
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move { close.notified().await });
+    tokio::spawn(async move { server.await })
 }
 
 /// A token is sent when it is there, and a client that vanished without a word (its machine, its network) counts as gone
@@ -154,12 +165,14 @@ async fn drain(shared: &Shared, shutdown: &Shutdown) -> anyhow::Result<()> {
     let permits = shared.settings.slots as usize + QUEUE_LIMIT;
     let permits = u32::try_from(permits).unwrap_or(u32::MAX);
     tokio::select! {
-        _ = shared.admission.acquire_many(permits) => Ok(()),
-        () = tokio::time::sleep(DRAIN_DEADLINE) => {
-            tracing::warn!("the drain deadline is over; running jobs are cut off");
-            Ok(())
-        }
+        _ = shared.admission.acquire_many(permits) => {}
+        () = tokio::time::sleep(DRAIN_DEADLINE) => tracing::warn!("the drain deadline is over; running jobs are cut off"),
         () = shutdown.requested(2) => bail!("stopped at once by a second request"),
+    }
+    match shared.phase() {
+        // A panic gives all permits back too.
+        Phase::Failed { message, .. } => bail!("{message}"),
+        Phase::Loading { .. } | Phase::Ready | Phase::Draining => Ok(()),
     }
 }
 

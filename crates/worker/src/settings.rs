@@ -44,3 +44,16 @@ pub struct Settings {
     /// How long a client may read nothing, or be out of reach; [`STALL_LIMIT`] but for tests.
     pub stall_limit: Duration,
 }
+
+impl Settings {
+    /// What the engine is asked to load.
+    pub(crate) fn load_options(&self) -> engine::LoadOptions {
+        engine::LoadOptions {
+            path: self.model_path.clone(),
+            backend: self.engine_backend,
+            device: self.device,
+            context_length: self.context_length,
+            slots: self.slots,
+        }
+    }
+}

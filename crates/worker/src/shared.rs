@@ -5,10 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use engine::{Frontend, ModelDescription};
+use protocol::error::ErrorCode;
 use protocol::worker::{Health, HealthStatus};
 use tokio::sync::{Semaphore, watch};
 
 use crate::engine_thread::Command;
+use crate::failure::Failure;
 use crate::jobs::Jobs;
 use crate::lifecycle::Phase;
 use crate::metrics::Metrics;
@@ -26,6 +28,9 @@ pub(crate) struct Loaded {
     pub description: ModelDescription,
 }
 
+/// Texts that are read at once: a processor each on a small machine, and one left for the engine on a larger.
+const TEXTS_AT_ONCE: usize = 2;
+
 /// State of one worker.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -35,6 +40,7 @@ pub(crate) struct Shared {
     pub metrics: Metrics,
     /// One permit a job that waits or runs; it travels with the job, so that it cannot leak.
     pub admission: Arc<Semaphore>,
+    texts: Arc<Semaphore>,
     pub commands: std::sync::mpsc::SyncSender<Command>,
     pub slots_busy: AtomicU32,
     numeric_failures: AtomicU32,
@@ -52,6 +58,7 @@ impl Shared {
             jobs: Jobs::default(),
             metrics: Metrics::new(),
             admission: Arc::new(Semaphore::new(permits)),
+            texts: Arc::new(Semaphore::new(TEXTS_AT_ONCE)),
             commands,
             slots_busy: AtomicU32::new(0),
             numeric_failures: AtomicU32::new(0),
@@ -89,13 +96,28 @@ impl Shared {
         }
     }
 
+    /// Templates and tokenizers take time that grows with the text: off the threads that serve everybody, and a few at a
+    /// time, also when clients leave and come again.
+    pub(crate) async fn read_text<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let broken = |what: &str| Failure::new(ErrorCode::Internal, what);
+        let permit = Arc::clone(&self.texts).acquire_owned().await.map_err(|_| broken("the worker reads no more"))?;
+        let counted = move || {
+            let _permit = permit;
+            work()
+        };
+        tokio::task::spawn_blocking(counted).await.map_err(|_| broken("the tokenizer panicked"))
+    }
+
     /// A correlation id of our own for a request that came without one.
     pub(crate) fn new_correlation_id(&self) -> String {
         let number = self.next_correlation.fetch_add(1, Ordering::Relaxed);
         format!("{}-{}-{number}", self.settings.worker_id, std::process::id())
     }
 
-    /// `/health`; reads atomics only and never waits for inference.
+    /// `/health`; never waits for inference.
     pub(crate) fn health(&self) -> Health {
         let phase = self.phase();
         let description = self.loaded.get().map(|loaded| &loaded.description);

@@ -26,9 +26,13 @@ const KNOWN: &[&str] = &[
     "orphan_grace_ms",
 ];
 /// Largest prompt, in bytes; a token is at least one byte, so no context of this decade holds more.
-const PROMPT_LIMIT_BYTES: usize = 1 << 20;
+pub(crate) const PROMPT_LIMIT_BYTES: usize = 1 << 20;
 /// Longest stop string, in characters.
 const STOP_LIMIT_CHARACTERS: usize = 100;
+/// Bad fields that are listed; a request with more is not one that somebody mends field by field.
+const ERRORS_LIMIT: usize = 32;
+/// Messages of a conversation.
+const MESSAGES_LIMIT: usize = 1_000;
 /// Longest grace of an orphaned job: five minutes.
 const ORPHAN_GRACE_LIMIT_MS: u64 = 300_000;
 
@@ -74,20 +78,28 @@ fn position(error: &serde_json::Error) -> String {
     format!("line {}, column {}", error.line(), error.column())
 }
 
+/// A name of the client's as it is listed: cut, so that a prompt sent as a key is not echoed.
+fn shown(name: &str) -> String {
+    name.chars().take(40).collect()
+}
+
 fn error(field: &str, constraint: &str, message: &str) -> FieldError {
     FieldError { field: field.to_owned(), constraint: constraint.to_owned(), message: message.to_owned() }
 }
 
 impl Fields {
     fn fail(&mut self, field: &str, constraint: &str, message: impl AsRef<str>) {
-        self.errors.push(error(field, constraint, message.as_ref()));
+        match self.errors.len() {
+            ..ERRORS_LIMIT => self.errors.push(error(field, constraint, message.as_ref())),
+            ERRORS_LIMIT => self.errors.push(error("", "length", "more fields are bad than are listed")),
+            _ => {}
+        }
     }
 
     fn check_names(&mut self) {
         let unknown: Vec<String> = self.object.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
         for name in unknown {
-            // The name is the client's text: cut, so that a prompt sent as a key is not echoed.
-            let shown: String = name.chars().take(40).collect();
+            let shown = shown(&name);
             if RESERVED.contains(&name.as_str()) {
                 self.fail(&shown, "unsupported", "this field is reserved and not supported yet");
             } else {
@@ -132,11 +144,17 @@ impl Fields {
             self.fail("messages", "type", "must be a list of {role, content}");
             return Some(Vec::new());
         };
-        if items.is_empty() || items.len() > 1_000 {
-            self.fail("messages", "length", "must hold 1 to 1000 messages");
+        if items.is_empty() || items.len() > MESSAGES_LIMIT {
+            self.fail("messages", "length", format!("must hold 1 to {MESSAGES_LIMIT} messages"));
+            return Some(Vec::new());
         }
         let mut messages = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
+            for key in item.as_object().into_iter().flat_map(Map::keys) {
+                if !["role", "content"].contains(&key.as_str()) {
+                    self.fail(&format!("messages[{index}].{}", shown(key)), "unknown", "known fields: role, content");
+                }
+            }
             let text = |key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
             match (text("role"), text("content")) {
                 (Some(role), Some(content)) if !role.is_empty() => messages.push(Message { role, content }),
@@ -286,6 +304,23 @@ mod tests {
             "top_p",
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn the_list_of_bad_fields_is_bounded() {
+        let many = |count: usize, text: &str| vec![text; count].join(",");
+        let messages = format!(r#"{{"job_id":"j","max_tokens":1,"messages":[{}]}}"#, many(100_000, "0"));
+        assert_eq!(fields(&messages), [("messages".to_owned(), "length".to_owned())]);
+        let some = format!(r#"{{"job_id":"j","max_tokens":1,"messages":[{}]}}"#, many(1_000, "0"));
+        assert_eq!(fields(&some).len(), 33);
+        let keys: Vec<String> = (0..1_000).map(|key| format!(r#""k{key}":1"#)).collect();
+        assert_eq!(fields(&format!("{{{}}}", keys.join(","))).len(), 33);
+    }
+
+    #[test]
+    fn a_message_has_no_other_fields() {
+        let body = r#"{"job_id":"j","max_tokens":1,"messages":[{"role":"user","content":"x","name":"y"}]}"#;
+        assert_eq!(fields(body), [("messages[0].name".to_owned(), "unknown".to_owned())]);
     }
 
     #[test]

@@ -61,9 +61,14 @@ impl Process {
     }
 
     fn get(&self, path: &str) -> String {
+        self.ask(&format!("GET {path} HTTP/1.0"))
+    }
+
+    /// The answer to a request of these first lines, without a body.
+    fn ask(&self, lines: &str) -> String {
         let address = self.callback.url.strip_prefix("http://").expect("a URL");
         let mut connection = TcpStream::connect(address).expect("a connection");
-        write!(connection, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").expect("a request");
+        write!(connection, "{lines}\r\nHost: {address}\r\n\r\n").expect("a request");
         let mut answer = String::new();
         connection.read_to_string(&mut answer).expect("an answer");
         answer
@@ -94,6 +99,17 @@ fn command(arguments: &[&str]) -> duct::Expression {
 
 /// Reads one POST and answers 200.
 fn receive(mut connection: TcpStream) -> Callback {
+    let callback = read_callback(&mut connection);
+    answer(&mut connection);
+    callback
+}
+
+fn answer(connection: &mut TcpStream) {
+    let text = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    connection.write_all(text).expect("an answer");
+}
+
+fn read_callback(connection: &mut TcpStream) -> Callback {
     let mut request = Vec::new();
     let mut bytes = [0; 4096];
     loop {
@@ -103,9 +119,6 @@ fn receive(mut connection: TcpStream) -> Callback {
         if let Some((_, body)) = text.split_once("\r\n\r\n")
             && let Ok(callback) = serde_json::from_str(body)
         {
-            connection
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                .expect("an answer");
             return callback;
         }
         assert!(count > 0, "the callback ended early: {text}");
@@ -189,6 +202,48 @@ fn starts_that_must_not_be() {
     assert_eq!(code, 2);
     let (code, text) = run(&["--backend", "cpu", "--callback-url", "http://127.0.0.1:9/"]);
     assert!(code == 1 && text.contains("call back"), "{code} {text}");
+}
+
+#[test]
+fn a_worker_answers_before_its_callback_is_answered() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let model = tiny(&directory);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let arguments = ["--worker-id", "w1", "--backend", "cpu", "--callback-url", &url, "--model"];
+    let expression = command(&[&arguments[..], &[model.to_str().expect("a path")]].concat());
+    let handle = expression.env(NONCE_VARIABLE, NONCE).start().expect("the worker starts");
+    let (mut connection, _) = listener.accept().expect("the worker calls back");
+    let callback = read_callback(&mut connection);
+    // What it plans to hold is more than the file: its slots are in it.
+    assert!(callback.memory_bytes > std::fs::metadata(&model).expect("a file").len());
+    let process = Process { handle, callback };
+    assert!(process.get("/health").contains("\"model_loaded\":false"), "it serves, and has not begun to load");
+    assert!(process.get("/v1/ready").contains("\"state\":\"loading\""));
+    answer(&mut connection);
+    process.wait_until_ready();
+}
+
+#[test]
+fn every_refusal_has_the_shape_of_an_error() {
+    let directory = tempfile::tempdir().expect("a folder");
+    let process = Process::start(&tiny(&directory));
+    process.wait_until_ready();
+    let large = format!("POST /v1/inference HTTP/1.0\r\nContent-Length: {}", 9 << 20);
+    for (request, code) in [
+        ("GET /nothing HTTP/1.0", "PATH_NOT_FOUND"),
+        ("PUT /health HTTP/1.0", "METHOD_NOT_ALLOWED"),
+        ("DELETE /v1/inference/%ff HTTP/1.0", "INVALID_PARAMS"),
+        ("DELETE /v1/inference/..%2Fx HTTP/1.0", "INVALID_PARAMS"),
+        (&large, "PAYLOAD_TOO_LARGE"),
+        ("GET /health HTTP/1.0\r\nOrigin: http://127.0.0.1:3000", "ADMISSION_REJECT"),
+    ] {
+        let answer = process.ask(request);
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let error: protocol::error::ErrorBody = serde_json::from_str(body).expect(&answer);
+        assert_eq!(error.error.code.name(), code, "{answer}");
+        assert!(head.contains(&error.error.correlation_id) && !error.error.correlation_id.is_empty(), "{answer}");
+    }
 }
 
 #[test]

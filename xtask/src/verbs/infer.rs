@@ -170,8 +170,9 @@ fn job_id() -> Result<JobId, Failure> {
 }
 
 fn spawn_call(program: PathBuf, model: &ModelId) -> Call {
-    let arguments = ["worker", "spawn", Backend::Cpu.name(), "--model", model.as_str(), "--attached", "--json"];
-    Call::new(program).args(arguments)
+    // Its only job is over or cancelled when it is stopped: there is nothing to drain.
+    let attached = ["--attached", "--grace", "5", "--json"];
+    Call::new(program).args(["worker", "spawn", Backend::Cpu.name(), "--model", model.as_str()]).args(attached)
 }
 
 fn wait_until_ready(output: Output, attached: &mut Attached) -> Result<String, Failure> {

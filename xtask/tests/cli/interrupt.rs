@@ -96,7 +96,9 @@ fn a_start_that_is_interrupted_leaves_no_worker() {
     let mut child = home.start(&["worker", "start", "cpu", "--model", "tiny", "--json"]);
     read_until(&mut child, "\"loading\"");
     interrupt(&child, false);
-    assert_eq!(finish(child).code, 130);
+    let outcome = finish(child);
+    assert_eq!(outcome.code, 130);
+    assert_eq!(outcome.stdout.matches("\"error\"").count(), 1, "{outcome:?}");
     home.assert_nothing_runs();
 }
 

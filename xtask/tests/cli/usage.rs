@@ -74,11 +74,17 @@ fn plans_are_printed_and_not_carried_out() {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines.len(), 5, "{lines:#?}");
-    assert!(lines[0].contains("--package worker --bin llorch-worker") && lines[0].contains("LLORCH_BUILD_COMMIT="));
-    assert!(lines[1].contains("--release --package pool --bin llorch-pool"));
+    assert!(
+        lines[0].contains("--release --workspace --bin llorch-worker") && lines[0].contains("LLORCH_BUILD_COMMIT=")
+    );
+    assert!(lines[1].contains("--release --workspace --bin llorch-pool"));
     assert_eq!(
         lines[2..],
-        ["ensure model tiny", "llorch-pool worker spawn cpu --model tiny --attached --json", "POST /v1/inference"]
+        [
+            "ensure model tiny",
+            "llorch-pool worker spawn cpu --model tiny --attached --grace 5 --json",
+            "POST /v1/inference"
+        ]
     );
 
     let outcome = home.run(&["models", "download", "tiny", "--dry-run", "--json"]);

@@ -10,6 +10,17 @@ pub(super) struct Slab {
     values: Tensor,
 }
 
+/// How the heads of a query share those of the slab.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub heads_kv: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+}
+
 impl Slab {
     /// Room for `capacity` positions, written later.
     pub(super) fn new(heads: usize, head_length: usize, capacity: usize, device: &Device) -> Result<Self, StepError> {
@@ -33,13 +44,8 @@ impl Slab {
 
     /// Softmax(query·keyᵀ·scale)·value, each row seeing the positions up to its own. `query` is tokens × (heads · head
     /// length) and so is the result. The heads of a group share their keys as further rows of one matrix product.
-    pub(super) fn attend(
-        &self,
-        query: &Tensor,
-        position: usize,
-        (heads, heads_kv): (usize, usize),
-        scale: f32,
-    ) -> Result<Tensor, StepError> {
+    pub(super) fn attend(&self, query: &Tensor, position: usize, shape: HeadShape) -> Result<Tensor, StepError> {
+        let HeadShape { heads, heads_kv, scale } = shape;
         let (count, width) = query.dims2()?;
         let head_length = width / heads;
         let group = heads / heads_kv;

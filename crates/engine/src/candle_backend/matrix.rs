@@ -90,7 +90,7 @@ impl Matrix {
                 tensor.tensor_type.name()
             )));
         }
-        if tensor.bytes().as_ptr().addr() % kernel.alignment != 0 {
+        if !tensor.bytes().as_ptr().addr().is_multiple_of(kernel.alignment) {
             return Err(unsupported(format!("not aligned to {} bytes in its file", kernel.alignment)));
         }
         Ok(Self { tensor, rows, columns, kernel })

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -13,10 +13,11 @@ use futures_util::stream;
 use protocol::error::ErrorCode;
 use protocol::event::{DONE, Event, EventId, StopReason};
 use protocol::identifiers::JobId;
-use protocol::inference::{InferenceAnswer, InferenceRequest};
+use protocol::inference::{InferenceAnswer, InferenceRequest, Message};
 use protocol::sse;
 
 use crate::engine_thread::{Command, Job};
+use crate::extract::{JobPath, WholeBody};
 use crate::failure::{Failure, bad_fields};
 use crate::guard::CorrelationId;
 use crate::job_stream::{Attachment, EventWriter, JobStream, Read};
@@ -28,11 +29,13 @@ use crate::validate;
 pub(crate) async fn submit(
     State(shared): State<Arc<Shared>>,
     Extension(correlation): Extension<CorrelationId>,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Response {
-    let request = match validate::request(&body) {
-        Ok(request) => request,
-        Err(errors) => return bad_fields(errors),
+    // A large body takes as long to read as to tokenize.
+    let request = match tokio::task::spawn_blocking(move || validate::request(&body)).await {
+        Ok(Ok(request)) => request,
+        Ok(Err(errors)) => return bad_fields(errors),
+        Err(_) => return Failure::new(ErrorCode::Internal, "the request broke its reader").respond(&correlation),
     };
     let is_stream = request.stream;
     match accept(&shared, request, &correlation).await {
@@ -50,17 +53,19 @@ async fn accept(
 ) -> Result<Attachment, Failure> {
     let accepted = Instant::now();
     let frontend = Arc::clone(&loaded(shared)?.frontend);
-    let Ok(permit) = Arc::clone(&shared.admission).try_acquire_owned() else {
-        return Err(Failure::queue_full());
-    };
+    let permit = Arc::clone(&shared.admission).try_acquire_owned().map_err(|_| Failure::queue_full())?;
     let parameters = parameters(&request)?;
     let job_id = request.job_id.clone();
     let stream = JobStream::new(request.attempt, Duration::from_millis(request.orphan_grace_ms));
-    let prompt = tokenize(frontend, request).await?;
+    // Known before its prompt is read: a job can be cancelled from here on.
     shared.jobs.register(&job_id, &stream)?;
-    tracing::info!(job = %job_id, correlation = %correlation.0, prompt_tokens = prompt.len(), "job accepted");
     let attachment = Attachment::submitter(Arc::clone(&stream));
     let writer = EventWriter::new(stream);
+    // The permit goes along: a client that leaves meanwhile does not make room for more of the same work.
+    let work = move || (tokenize(&frontend, request), permit);
+    let (prompt, permit) = shared.read_text(work).await?;
+    let prompt = prompt.inspect_err(|failure| writer.write(&failure.clone().into_event(0)))?;
+    tracing::info!(job = %job_id, correlation = %correlation.0, prompt_tokens = prompt.len(), "job accepted");
     let job = Job { id: job_id, prompt, parameters, writer, accepted, _permit: permit };
     // The channel has room for every permit; it is closed only when the worker ends.
     let sent = shared.commands.try_send(Command::Generate(Box::new(job)));
@@ -87,24 +92,16 @@ fn parameters(request: &InferenceRequest) -> Result<GenerationParameters, Failur
     })
 }
 
-/// Templates and tokenizers take time that grows with the prompt: off the threads that serve everybody.
-async fn tokenize(frontend: Arc<Frontend>, request: InferenceRequest) -> Result<Vec<TokenId>, Failure> {
-    let work = move || {
-        let tokens = match (request.prompt, request.messages) {
-            (Some(prompt), _) => frontend.encode(&prompt),
-            (None, messages) => {
-                let of_message = |message: protocol::inference::Message| ChatMessage {
-                    role: message.role,
-                    content: message.content,
-                };
-                frontend.encode_chat(&messages.unwrap_or_default().into_iter().map(of_message).collect::<Vec<_>>())
-            }
-        }?;
-        frontend.check_length(&tokens, request.max_tokens)?;
-        Ok(tokens)
-    };
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|_| Err(Failure::new(ErrorCode::Internal, "the tokenizer panicked")))
+fn tokenize(frontend: &Frontend, request: InferenceRequest) -> Result<Vec<TokenId>, Failure> {
+    let of_message = |message: Message| ChatMessage { role: message.role, content: message.content };
+    let tokens = match (request.prompt, request.messages) {
+        (Some(prompt), _) => frontend.encode(&prompt),
+        (None, messages) => {
+            frontend.encode_chat(&messages.unwrap_or_default().into_iter().map(of_message).collect::<Vec<_>>())
+        }
+    }?;
+    frontend.check_length(&tokens, request.max_tokens)?;
+    Ok(tokens)
 }
 
 /// Where a response stands in the events of its job.
@@ -137,10 +134,11 @@ async fn next_frames(attachment: Attachment, cursor: u64) -> (String, Cursor) {
         }
         Some(Read::Done) => (String::new(), Cursor::Done),
         Some(Read::Lost) => {
-            let failure = Failure::new(ErrorCode::ClientStalled, "events were lost: the client read too slowly");
+            // Of this reader's own making: the job and its other readers go on.
+            let failure = Failure::new(ErrorCode::OffsetLost, "events were lost: the client read too slowly");
             let json = serde_json::to_string(&failure.into_event(0)).unwrap_or_default();
-            attachment.stream().cancel();
-            (sse::encode(None, &json), Cursor::Done)
+            let id = EventId { attempt: attachment.stream().attempt(), sequence: cursor };
+            (sse::encode(Some(&id), &json), Cursor::Done)
         }
         Some(Read::Pending) | None => (sse::KEEP_ALIVE.to_owned(), Cursor::At(attachment, cursor)),
     }
@@ -192,32 +190,17 @@ async fn unary(attachment: Attachment, correlation: &CorrelationId) -> Response 
     }
 }
 
-fn job_id(text: &str) -> Result<JobId, Failure> {
-    text.parse().map_err(|error: protocol::identifiers::IdentifierError| {
-        Failure::new(ErrorCode::InvalidParams, format!("the job id is not one: {}", error.reason))
-    })
-}
-
 /// `DELETE /v1/inference/{job_id}`: 204 whether or not the job is known.
-pub(crate) async fn cancel(
-    State(shared): State<Arc<Shared>>,
-    Extension(correlation): Extension<CorrelationId>,
-    Path(id): Path<String>,
-) -> Response {
-    match job_id(&id) {
-        Ok(id) => {
-            shared.jobs.cancel(&id);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Err(failure) => failure.respond(&correlation),
-    }
+pub(crate) async fn cancel(State(shared): State<Arc<Shared>>, JobPath(id): JobPath) -> StatusCode {
+    shared.jobs.cancel(&id);
+    StatusCode::NO_CONTENT
 }
 
 /// `GET /v1/inference/{job_id}/events`: the stream from after `Last-Event-ID`, or from its beginning.
 pub(crate) async fn events(
     State(shared): State<Arc<Shared>>,
     Extension(correlation): Extension<CorrelationId>,
-    Path(id): Path<String>,
+    JobPath(id): JobPath,
     headers: HeaderMap,
 ) -> Response {
     match follow(&shared, &id, headers.get("last-event-id").map(|value| value.as_bytes())) {
@@ -226,10 +209,9 @@ pub(crate) async fn events(
     }
 }
 
-fn follow(shared: &Shared, id: &str, last_event_id: Option<&[u8]>) -> Result<(Attachment, u64), Failure> {
-    let id = job_id(id)?;
+fn follow(shared: &Shared, id: &JobId, last_event_id: Option<&[u8]>) -> Result<(Attachment, u64), Failure> {
     let not_found = || Failure::new(ErrorCode::JobNotFound, format!("job `{id}` is not known, or its grace is over"));
-    let stream = shared.jobs.find(&id).ok_or_else(not_found)?;
+    let stream = shared.jobs.find(id).ok_or_else(not_found)?;
     let cursor = match last_event_id {
         None => 0,
         Some(bytes) => {

@@ -6,45 +6,55 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use engine::Frontend;
 use protocol::error::ErrorCode;
 use protocol::inference::{Content, Tokens};
 
+use crate::extract::WholeBody;
 use crate::failure::Failure;
 use crate::guard::CorrelationId;
 use crate::routes::loaded;
 use crate::shared::Shared;
+use crate::validate::PROMPT_LIMIT_BYTES;
 
 /// Text to ids.
 pub(crate) async fn tokenize(
     State(shared): State<Arc<Shared>>,
     Extension(correlation): Extension<CorrelationId>,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Response {
-    let answer = async {
-        let frontend = Arc::clone(&loaded(&shared)?.frontend);
-        let Content { content } = parse(&body)?;
-        if content.is_empty() {
-            return Ok(Tokens { tokens: Vec::new() });
+    let work = |frontend: &Frontend, body: &[u8]| {
+        let Content { content } = parse(body)?;
+        if content.len() > PROMPT_LIMIT_BYTES {
+            let message = format!("`content` must be at most {PROMPT_LIMIT_BYTES} bytes");
+            return Err(Failure::new(ErrorCode::PayloadTooLarge, message));
         }
-        let tokens = tokio::task::spawn_blocking(move || frontend.encode(&content)).await;
-        let tokens = tokens.map_err(|_| Failure::new(ErrorCode::Internal, "the tokenizer panicked"))?;
-        Ok(Tokens { tokens: tokens? })
+        let tokens = if content.is_empty() { Vec::new() } else { frontend.encode(&content)? };
+        Ok(Tokens { tokens })
     };
-    respond(answer.await, &correlation)
+    answer(&shared, body, work).await.map_or_else(|failure| failure.respond(&correlation), Json::into_response)
 }
 
 /// Ids to text.
 pub(crate) async fn detokenize(
     State(shared): State<Arc<Shared>>,
     Extension(correlation): Extension<CorrelationId>,
-    body: Bytes,
+    WholeBody(body): WholeBody,
 ) -> Response {
-    let answer = || {
-        let loaded = loaded(&shared)?;
-        let Tokens { tokens } = parse(&body)?;
-        Ok(Content { content: loaded.frontend.decode(&tokens) })
+    let work = |frontend: &Frontend, body: &[u8]| {
+        let Tokens { tokens } = parse(body)?;
+        Ok(Content { content: frontend.decode(&tokens) })
     };
-    respond(answer(), &correlation)
+    answer(&shared, body, work).await.map_or_else(|failure| failure.respond(&correlation), Json::into_response)
+}
+
+async fn answer<T: Send + 'static>(
+    shared: &Shared,
+    body: Bytes,
+    work: impl FnOnce(&Frontend, &[u8]) -> Result<T, Failure> + Send + 'static,
+) -> Result<Json<T>, Failure> {
+    let frontend = Arc::clone(&loaded(shared)?.frontend);
+    shared.read_text(move || work(&frontend, &body)).await?.map(Json)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
@@ -52,11 +62,4 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
         let message = format!("the body is not what is expected, at line {} column {}", error.line(), error.column());
         Failure::new(ErrorCode::InvalidParams, message).hint("send {\"content\":\"text\"} or {\"tokens\":[1,2]}")
     })
-}
-
-fn respond<T: serde::Serialize>(answer: Result<T, Failure>, correlation: &CorrelationId) -> Response {
-    match answer {
-        Ok(answer) => Json(answer).into_response(),
-        Err(failure) => failure.respond(correlation),
-    }
 }

@@ -88,9 +88,14 @@ pub struct TestWorker {
 impl TestWorker {
     /// A worker with `slots` slots whose model is loaded.
     pub fn start(slots: u32) -> Self {
+        Self::start_with(slots, &TinyLlama::default())
+    }
+
+    /// The same with another tiny model.
+    pub fn start_with(slots: u32, model: &TinyLlama) -> Self {
         let directory = tempfile::tempdir().expect("a folder");
         let path = directory.path().join("tiny.gguf");
-        TinyLlama::default().write(&path).expect("a tiny model");
+        model.write(&path).expect("a tiny model");
         let settings = Settings {
             worker_id: "test".parse().expect("an id"),
             model_id: "tiny".to_owned(),
@@ -183,6 +188,19 @@ impl TestWorker {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: {length}\r\n\r\n", self.address);
         connection.write_all((head + body).as_bytes()).expect("a request");
+        connection
+    }
+
+    /// Opens a generation stream whose client has room for a few events and reads none.
+    pub fn submit_and_read_nothing(&self, request: &Value) -> TcpStream {
+        use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        sockopt::set_socket_recv_buffer_size(&socket, 4096).expect("a small buffer");
+        connect(&socket, &self.address).expect("a connection");
+        let mut connection = TcpStream::from(socket);
+        let (body, host) = (request.to_string(), self.address);
+        let head = format!("POST /v1/inference HTTP/1.0\r\nHost: {host}\r\nContent-Length: {}\r\n\r\n", body.len());
+        connection.write_all((head + &body).as_bytes()).expect("a request");
         connection
     }
 

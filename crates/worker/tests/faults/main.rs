@@ -6,8 +6,9 @@ mod silence;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use harness::{Poison, TestWorker, request, terminal, text};
+use harness::{Poison, STALL_LIMIT, TestWorker, request, terminal, text};
 use serde_json::json;
+use testkit::tiny_model::TinyLlama;
 use worker::ProbePoint;
 
 /// Ceilings of the reference battery, generous for a machine that builds something else meanwhile.
@@ -162,13 +163,42 @@ fn a_panic_outside_a_step_ends_the_process_and_every_stream() {
 }
 
 #[test]
-fn a_reader_that_stands_still_pauses_only_itself() {
-    let worker = TestWorker::start(2);
-    let stalled = worker.stream(&request("stalled", 400));
+fn a_reader_that_stands_still_pauses_only_itself_and_not_for_ever() {
+    // Long enough that no buffer between the two holds it all.
+    let worker = TestWorker::start_with(2, &TinyLlama { context: 16_384, ..TinyLlama::default() });
+    let _stalled = worker.submit_and_read_nothing(&request("stalled", 16_000));
+    worker.eventually(Duration::from_secs(30), "paused", || {
+        let before = worker.disturbance.decodes.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(200));
+        before > 0 && worker.disturbance.decodes.load(Ordering::SeqCst) == before
+    });
+    assert!(worker.disturbance.decodes.load(Ordering::SeqCst) < 15_999, "it was computed for nobody to the end");
     let events = worker.generate(&request("lively", 100));
     assert_eq!(terminal(&events), ("end".into(), "MAX_TOKENS".into()));
-    stalled.close();
-    worker.eventually(Duration::from_secs(2), "free", || worker.slots_busy() == 0);
+    worker.eventually(STALL_LIMIT + Duration::from_secs(10), "stalled", || worker.outcomes("client_stalled") == 1);
+    assert_eq!(worker.slots_busy(), 0);
+}
+
+#[test]
+fn a_job_can_be_cancelled_while_its_prompt_is_read() {
+    let worker = TestWorker::start(1);
+    // Two long texts keep both readers of texts busy.
+    let content = "the king and ".repeat(80_000);
+    let text = json!({ "content": content }).to_string();
+    let busy: Vec<_> = (0..2).map(|_| worker.send("POST", "/tokenize", &text)).collect();
+    std::thread::sleep(Duration::from_millis(100));
+    let mut stream = worker.stream(&request("early", 400));
+    worker.eventually(Duration::from_secs(5), "known", || {
+        worker.request("GET", "/v1/inference/never-seen/events", "").0 == 404
+            && worker.request("DELETE", "/v1/inference/early", "").0 == 204
+    });
+    drop(busy);
+    let mut frames = Vec::new();
+    while let Some(frame) = stream.next() {
+        frames.push(frame.data);
+    }
+    assert!(frames.iter().any(|frame| frame.contains("CANCELLED")), "{frames:?}");
+    assert_eq!(worker.disturbance.prefills.load(Ordering::SeqCst), 0, "no step was computed for it");
 }
 
 #[test]

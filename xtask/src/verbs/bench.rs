@@ -1,0 +1,28 @@
+//! `bench`: our programs beside those that people use today, in one run.
+
+use clap::Subcommand;
+
+use crate::cli::Globals;
+use crate::failure::Failure;
+
+mod models;
+
+/// Measure beside other programs
+///
+/// Prints a table with medians and ratios. Nothing is judged: the figures in docs/ were made with these commands.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  cargo xtask bench models
+  cargo xtask bench models --rounds 9 --size-mib 2048")]
+pub enum Verb {
+    Models(models::Args),
+}
+
+impl Verb {
+    /// Carries it out; returns the exit code.
+    pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
+        match self {
+            Verb::Models(args) => args.run(globals),
+        }
+    }
+}
