@@ -8,8 +8,11 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 
+/// Makes the library's form of a rule.
+type Rule = fn() -> PreTokenizerWrapper;
+
 /// Every known name with its rule.
-const PRE_TOKENIZERS: &[(&str, fn() -> PreTokenizerWrapper)] = &[("gpt-2", gpt2), ("smollm", smollm)];
+const PRE_TOKENIZERS: &[(&str, Rule)] = &[("gpt-2", gpt2), ("smollm", smollm)];
 
 /// The rule for `name`.
 pub(crate) fn find(name: &str) -> Option<PreTokenizerWrapper> {
