@@ -103,16 +103,27 @@ impl Partial {
 
     /// Gives the file its length and, where the file system can, its room: a full disk is known before the work begins.
     fn reserve(&self) -> Result<(), ConvertError> {
+        let metadata = self.file.metadata().map_err(ConvertError::io("measure", &self.path))?;
+        // Asked first, because some file systems hand out all they have before they find that it is not enough.
+        if let Ok(status) = rustix::fs::fstatvfs(&self.file) {
+            let free_bytes = status.f_bavail.saturating_mul(status.f_frsize);
+            // `blocks` counts 512 bytes each, whatever the file system's own block is.
+            if free_bytes.saturating_add(metadata.blocks().saturating_mul(512)) < self.file_len {
+                return Err(self.no_space());
+            }
+        }
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, self.file_len.max(1)) {
             Ok(()) => {}
             Err(Errno::NOSPC | Errno::DQUOT) => {
-                // What this run took beyond what was there before is given back.
+                // What was taken beyond what was there before is given back.
+                self.file.set_len(metadata.len()).map_err(|error| self.failed(error))?;
                 return Err(self.no_space());
             }
             // Some file systems cannot reserve; then the disk is found full when it is.
-            Err(_) => self.file.set_len(self.file_len).map_err(|error| self.failed(error))?,
+            Err(_) => {}
         }
-        Ok(())
+        // Longer than the output where an older one was.
+        self.file.set_len(self.file_len).map_err(|error| self.failed(error))
     }
 
     fn no_space(&self) -> ConvertError {

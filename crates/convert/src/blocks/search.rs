@@ -76,13 +76,13 @@ pub(super) fn scale_and_min<const G: usize, const N: usize>(
     let mut best =
         Best { error: [0.0; G], scales: inverse.map(|inverse| 1.0 / inverse), mins: least, inverse, base: least };
     let mut levels = [[0.0_f32; G]; N];
-    level_sums(values, weights, (&inverse, &least), most, &mut levels);
+    level_sums((values, weights), (&inverse, &least), most, &mut levels);
     best.error = errors(values, weights, &levels, (&best.scales, &best.mins));
     for index in 0..=candidates.last {
         let numerator = candidates.first + candidates.step * index as f32 + most;
         let inverse: Lanes<G> = std::array::from_fn(|group| numerator / (greatest[group] - best.mins[group]));
         let base = best.mins;
-        let sums = level_sums(values, weights, (&inverse, &base), most, &mut levels);
+        let sums = level_sums((values, weights), (&inverse, &base), most, &mut levels);
         let (mut scales, mut mins, mut usable) = ([0.0; G], [0.0; G], [false; G]);
         for group in 0..G {
             let (l, l2, xl) = (sums.levels[group], sums.squares[group], sums.products[group]);
@@ -122,8 +122,7 @@ pub(super) fn scale_and_min<const G: usize, const N: usize>(
 /// Levels of one candidate, and their weighted sums.
 #[inline(always)]
 fn level_sums<const G: usize, const N: usize>(
-    values: &[Lanes<G>; N],
-    weights: &[Lanes<G>; N],
+    (values, weights): (&[Lanes<G>; N], &[Lanes<G>; N]),
     (inverse, base): (&Lanes<G>, &Lanes<G>),
     most: f32,
     levels: &mut [Lanes<G>; N],

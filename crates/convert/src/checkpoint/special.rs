@@ -56,7 +56,7 @@ pub(crate) fn write(
     let mut special =
         Special { files, config: files.config.cloned(), kinds: USUAL_KINDS, ids: Vec::new(), add: Vec::new(), limit };
     special.post_processor();
-    special.from_config();
+    special.configured();
     for (kind, id) in &model.special_ids {
         let known = KINDS.iter().find(|(known, _)| known == kind);
         if let (Some((kind, _)), Ok(id)) = (known, u64::try_from(*id)) {
@@ -212,7 +212,7 @@ impl Special<'_> {
     }
 
     /// What tokenizer_config.json says, ids through the added tokens of tokenizer.json.
-    fn from_config(&mut self) {
+    fn configured(&mut self) {
         let Some(config) = self.config.clone() else { return };
         let added = self.files.tokenizer.map(|tokenizer| tokenizer.added_tokens.as_slice()).unwrap_or_default();
         for (kind, _) in KINDS.iter().take(self.kinds) {

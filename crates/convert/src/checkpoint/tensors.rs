@@ -37,8 +37,8 @@ pub(crate) fn plan(
 /// The type that `auto` stands for: that of the first matrix, if it is one that is written as it is.
 pub(crate) fn automatic(shards: &[Shard]) -> Outtype {
     let tensors = shards.iter().flat_map(|shard| &shard.header.tensors).filter(|tensor| tensor.shape.len() >= 2);
-    let first = tensors.map(|tensor| tensor.element_type);
-    let first = first.filter(|kind| matches!(kind, ElementType::BF16 | ElementType::F16)).next();
+    let mut types = tensors.map(|tensor| tensor.element_type);
+    let first = types.find(|kind| matches!(kind, ElementType::BF16 | ElementType::F16));
     if first == Some(ElementType::BF16) { Outtype::Bf16 } else { Outtype::F16 }
 }
 
@@ -191,7 +191,7 @@ fn encoding_of(name: &str, shape: &[u64], outtype: Outtype) -> Encoding {
     match outtype {
         Outtype::F16 => Encoding::F16,
         Outtype::Bf16 => Encoding::BF16,
-        Outtype::Q8_0 if shape[0] % Encoding::Q8_0.block_elements() as u64 == 0 => Encoding::Q8_0,
+        Outtype::Q8_0 if shape[0].is_multiple_of(Encoding::Q8_0.block_elements() as u64) => Encoding::Q8_0,
         Outtype::Q8_0 => Encoding::F16,
         // Quantization by the quantizer's rules starts from here.
         Outtype::F32 | Outtype::Auto | Outtype::Quantized(_) => Encoding::F32,

@@ -130,7 +130,11 @@ impl Counters {
     /// The output layer gets 6 bits whatever the mixture, 8 where its rows are no whole blocks.
     fn output(&self, row: u64) -> Encoding {
         let base = self.to.base();
-        if row % base.block_elements() as u64 != 0 || base == Encoding::Q8_0 { Encoding::Q8_0 } else { Encoding::Q6K }
+        if !row.is_multiple_of(base.block_elements() as u64) || base == Encoding::Q8_0 {
+            Encoding::Q8_0
+        } else {
+            Encoding::Q6K
+        }
     }
 }
 
@@ -140,7 +144,7 @@ fn block_of(name: &str) -> Option<u64> {
 
 /// The next best encoding for rows that are no whole blocks.
 fn fall_back(wanted: Encoding, row: u64) -> Encoding {
-    let fits = |encoding: Encoding| row % encoding.block_elements() as u64 == 0;
+    let fits = |encoding: Encoding| row.is_multiple_of(encoding.block_elements() as u64);
     if fits(wanted) {
         return wanted;
     }

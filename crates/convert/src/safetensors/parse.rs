@@ -185,7 +185,7 @@ fn check_layout(tensors: &[TensorInfo], data_offset: u64, file_len: u64) -> Resu
         if tensor.offset > end {
             return refuse(format!("its data starts at byte {}, after a hole that starts at {end}", tensor.offset));
         }
-        end = tensor.offset.checked_add(tensor.size_bytes).unwrap_or(u64::MAX);
+        end = tensor.offset.saturating_add(tensor.size_bytes);
         if end > file_len {
             return refuse(format!("its data ends at byte {end}, but the file has {file_len}"));
         }
