@@ -3,12 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
-
 /// The machine's word for an error. The names are those of the project's error vocabulary (`protocol::error`), of which
 /// this crate may not depend; only these occur.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Code {
     InvalidParams,
@@ -21,6 +18,20 @@ pub enum Code {
 }
 
 impl Code {
+    /// The code as it stands in an event.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::InvalidParams => "INVALID_PARAMS",
+            Code::ModelNotFound => "MODEL_NOT_FOUND",
+            Code::ModelInvalid => "MODEL_INVALID",
+            Code::ModelUnsupported => "MODEL_UNSUPPORTED",
+            Code::Numeric => "NUMERIC",
+            Code::Cancelled => "CANCELLED",
+            Code::Internal => "INTERNAL",
+        }
+    }
+
     /// Exit code of the program.
     #[must_use]
     pub fn exit_code(self) -> u8 {

@@ -1,13 +1,10 @@
-//! What happens during a conversion, as events; with `--json` they are printed as they stand here, one a line.
+//! What happens during a conversion, as events. How they look as JSON is decided in `print`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Serialize;
-
 /// One step of a conversion. Sizes are bytes of the output.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Everything is planned and checked; weights begin to be written.
     Started {
@@ -34,7 +31,7 @@ pub enum Event {
 }
 
 /// A finished file.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Where it is.
     pub path: PathBuf,

@@ -1,6 +1,8 @@
 //! What the program prints: one result line, or with `--json` one event a line; errors to standard error too.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -14,21 +16,66 @@ pub struct Output {
     pub json: bool,
 }
 
-/// An error as an event.
+/// An event as it is printed, one a line.
 #[derive(Debug, Serialize)]
-struct ErrorEvent<'a> {
-    r#type: &'static str,
-    code: Code,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Started {
+        tensors_total: u64,
+        bytes_total: u64,
+        resumed_bytes: u64,
+    },
+    Progress {
+        tensor: &'a str,
+        tensors_done: u64,
+        bytes_done: u64,
+    },
+    Verifying,
+    Done {
+        path: &'a Path,
+        size_bytes: u64,
+        sha256: &'a str,
+        tensors: u64,
+        types: &'a BTreeMap<String, u64>,
+        tokenizer: &'a str,
+    },
+    Error {
+        code: &'static str,
+        message: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<&'a str>,
+    },
+}
+
+impl<'a> Line<'a> {
+    fn of(event: &'a Event) -> Line<'a> {
+        match event {
+            Event::Started { tensors_total, bytes_total, resumed_bytes } => Line::Started {
+                tensors_total: *tensors_total,
+                bytes_total: *bytes_total,
+                resumed_bytes: *resumed_bytes,
+            },
+            Event::Progress { tensor, tensors_done, bytes_done } => {
+                Line::Progress { tensor, tensors_done: *tensors_done, bytes_done: *bytes_done }
+            }
+            Event::Verifying => Line::Verifying,
+            Event::Done(report) => Line::Done {
+                path: &report.path,
+                size_bytes: report.size_bytes,
+                sha256: &report.sha256,
+                tensors: report.tensors,
+                types: &report.types,
+                tokenizer: &report.tokenizer,
+            },
+        }
+    }
 }
 
 impl Output {
     /// One event; without `--json` only a finished file is worth a line.
     pub fn event(self, event: &Event) {
         if self.json {
-            self.json_line(event);
+            self.json_line(&Line::of(event));
         } else if let Event::Done(report) = event {
             let types: Vec<String> = report.types.iter().map(|(name, count)| format!("{count} {name}")).collect();
             self.line(&format!(
@@ -71,7 +118,7 @@ impl Output {
             let _nobody_reads = writeln!(stderr, "hint: {hint}");
         }
         if self.json {
-            self.json_line(&ErrorEvent { r#type: "error", code, message, hint });
+            self.json_line(&Line::Error { code: code.name(), message, hint });
         }
     }
 }
