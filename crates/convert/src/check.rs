@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -16,11 +17,14 @@ use crate::checkpoint;
 use crate::error::ConvertError;
 use crate::event::Report;
 use crate::pipeline::{Buffers, Run};
-use crate::plan::Plan;
-use crate::source::hex;
+use crate::plan::{Content, Plan};
+use crate::source::{Layout, hex};
 
 /// Rows of a tensor that are compared after a conversion: the first, the last, and some in between.
 const SAMPLED_ROWS: u64 = 16;
+/// The same where a tensor is stored transposed: a row costs a read an element there, whether one row is read or four.
+const SAMPLED_TRANSPOSED: u64 = 3;
+const TRANSPOSED_ROWS: u64 = 4;
 /// Elements of a vector that are compared at once.
 const VECTOR_ELEMENTS: u64 = 4_096;
 
@@ -58,7 +62,7 @@ pub(crate) fn finite(values: &[f32], to: Encoding, tensor: &str) -> Result<(), C
 pub(crate) fn output(plan: &Plan, layout: &gguf::Layout, path: &Path, run: Run<'_>) -> Result<String, ConvertError> {
     std::thread::scope(|scope| {
         let hash = scope.spawn(|| sha256(path, run));
-        let compared = compare(plan, layout, path, (run, Some(SAMPLED_ROWS)));
+        let compared = compare(plan, layout, path, (run, true));
         let hash = hash.join().unwrap_or_else(|_| Err(failed("the hash was not computed")));
         compared.and(hash)
     })
@@ -81,35 +85,40 @@ fn sha256(path: &Path, run: Run<'_>) -> Result<String, ConvertError> {
     }
 }
 
-/// Reads the file as anybody would and compares rows with the source: `sampled` of each tensor, or all.
+/// Reads the file as anybody would and compares rows with the source: a sample of each tensor, or all.
 fn compare(
     plan: &Plan,
     layout: &gguf::Layout,
     path: &Path,
-    (run, sampled): (Run<'_>, Option<u64>),
+    (run, sampled): (Run<'_>, bool),
 ) -> Result<(), ConvertError> {
     let gguf = Gguf::open(path).map_err(|error| failed(error.to_string()))?;
     if gguf.map().get(..layout.header.len()) != Some(&layout.header) {
         return Err(failed("its header differs"));
     }
-    let mut buffers = Buffers::default();
-    let mut decoded = Vec::new();
+    // Read by position: rows here and there of a mapping would count as memory, with every page around them.
+    let file = File::open(path).map_err(ConvertError::io("open", path))?;
+    let (mut buffers, mut stored, mut decoded) = (Buffers::default(), Vec::new(), Vec::new());
     for (index, tensor) in plan.tensors.iter().enumerate() {
         run.proceed()?;
         let info = gguf.require(&tensor.name).map_err(|error| failed(error.to_string()))?;
-        let bytes = gguf.tensor_bytes(info);
         let (rows, columns) = tensor.rows_and_columns();
         let row_bytes = layout.spans[index].1 / rows;
-        for (first_row, count) in places(rows, columns, sampled) {
+        let is_transposed =
+            matches!(&tensor.content, Content::Encoded { from, .. } if from.layout == Layout::Transposed);
+        let sample =
+            sampled.then_some(if is_transposed { (SAMPLED_TRANSPOSED, TRANSPOSED_ROWS) } else { (SAMPLED_ROWS, 1) });
+        for (first_row, count) in places(rows, columns, sample) {
             let expected = buffers.rows(plan, index, (first_row, count))?;
-            let start = (first_row * row_bytes) as usize;
-            let stored = bytes.get(start..start + expected.len());
-            if stored != Some(expected) {
+            stored.resize(expected.len(), 0);
+            file.read_exact_at(&mut stored, info.offset + first_row * row_bytes)
+                .map_err(ConvertError::io("read", path))?;
+            if stored != expected {
                 return Err(failed(format!("tensor `{}` differs at row {first_row}", tensor.name)));
             }
-            let (Some(encoding), Some(stored)) = (Encoding::of(info.ggml_type), stored) else { continue };
+            let Some(encoding) = Encoding::of(info.ggml_type) else { continue };
             decoded.resize((count * columns) as usize, 0.0);
-            encoding.decode(stored, &mut decoded);
+            encoding.decode(&stored, &mut decoded);
             if !plan.allow_nonfinite {
                 finite(&decoded, Encoding::F32, &tensor.name)?;
                 near(buffers.values(), &decoded, encoding)
@@ -121,17 +130,18 @@ fn compare(
 }
 
 /// Which rows are looked at, in pieces of a bounded size.
-fn places(rows: u64, columns: u64, sampled: Option<u64>) -> Vec<(u64, u64)> {
+fn places(rows: u64, columns: u64, sample: Option<(u64, u64)>) -> Vec<(u64, u64)> {
     let step = (crate::plan::CHUNK_ELEMENTS / columns).max(1);
-    let Some(sampled) = sampled else {
+    let Some((places, length)) = sample else {
         return (0..rows).step_by(step as usize).map(|first| (first, step.min(rows - first))).collect();
     };
     if columns == 1 {
         let count = VECTOR_ELEMENTS.min(rows);
         return vec![(0, count), (rows - count, count)];
     }
-    let count = sampled.min(rows);
-    (0..count).map(|index| (if count == 1 { 0 } else { index * (rows - 1) / (count - 1) }, 1)).collect()
+    let (length, last) = (length.min(rows), rows - length.min(rows));
+    let places = places.min(last + 1);
+    (0..places).map(|index| (if places == 1 { 0 } else { index * last / (places - 1) }, length)).collect()
 }
 
 /// Whether what was decoded is what was encoded, as closely as the encoding can be.
@@ -212,7 +222,7 @@ pub fn file(
     let mut tokenizer = "not checked: no checkpoint was given".to_owned();
     if let Some(request) = against {
         let plan = checkpoint::plan(request, &run)?;
-        compare(&plan, &plan.layout()?, path, (run, None))?;
+        compare(&plan, &plan.layout()?, path, (run, false))?;
         tokenizer = tokenizer_of(&plan, path)?;
     }
     Ok(Report {

@@ -254,3 +254,19 @@ fn pickles_are_never_opened() {
         std::fs::remove_file(&path).expect("removed");
     }
 }
+
+/// T18: the seeds of the fuzz target, and whatever a fuzzer found worth keeping.
+#[test]
+fn every_file_of_the_corpus_is_handled() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/safetensors");
+    let (mut files, mut accepted) = (0, 0);
+    for entry in std::fs::read_dir(folder).expect("the corpus is in the repository") {
+        let bytes = std::fs::read(entry.expect("listed").path()).expect("readable");
+        files += 1;
+        let Ok(header) = Header::parse(&bytes, bytes.len() as u64) else { continue };
+        accepted += 1;
+        let data: u64 = header.tensors.iter().map(|tensor| tensor.size_bytes).sum();
+        assert_eq!(header.data_offset + data, bytes.len() as u64);
+    }
+    assert!(files >= 14 && accepted >= 5, "{accepted} of {files}");
+}
