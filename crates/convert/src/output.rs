@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
@@ -17,6 +18,10 @@ use crate::plan::Plan;
 
 /// Longest line of a journal: the identity is 64 characters, a record fewer.
 const MAX_LINE_BYTES: usize = 256;
+
+/// How often a held lock is tried again, and the pause before: 200 ms together, where starting a program takes one.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// An output that has no final name yet. Holds a lock on the partial file.
 #[derive(Debug)]
@@ -210,13 +215,22 @@ pub(crate) fn checksum(sum: u64, first_row: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Opens the partial file and locks it; the lock ends with the process, however that ends.
+///
+/// A lock that is held is tried again for a moment: where another thread of this process has just started a program, that
+/// has copies of our open files until it executes, and with them a lock that we gave up.
 fn lock(path: &Path) -> Result<File, ConvertError> {
+    let mut attempts = LOCK_ATTEMPTS;
     loop {
         let mut options = OpenOptions::new();
         options.create(true).read(true).write(true).truncate(false);
         let file = options.open(path).map_err(ConvertError::io("create", path))?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
+            Err(Errno::WOULDBLOCK) if attempts > 0 => {
+                attempts -= 1;
+                std::thread::sleep(LOCK_PAUSE);
+                continue;
+            }
             Err(Errno::WOULDBLOCK) => return Err(ConvertError::Busy { path: path.to_owned() }),
             // A file system without locks: one writer is then the user's promise.
             Err(_) => return Ok(file),
