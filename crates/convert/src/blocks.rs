@@ -150,6 +150,19 @@ impl Encoding {
         }
     }
 
+    /// Whether every scale of encoded blocks is a number: half precision ends at 65,504.
+    #[must_use]
+    pub fn scales_are_finite(self, bytes: &[u8]) -> bool {
+        let scales: &[usize] = match self {
+            Encoding::F32 | Encoding::F16 | Encoding::BF16 => return true,
+            Encoding::Q4_0 | Encoding::Q5_0 | Encoding::Q8_0 => &[0],
+            Encoding::Q4_1 | Encoding::Q5_1 | Encoding::Q4K | Encoding::Q5K => &[0, 2],
+            Encoding::Q6K => &[208],
+        };
+        let is_finite = |block: &[u8], at: usize| block[at + 1] & 0x7c != 0x7c;
+        bytes.chunks_exact(self.block_bytes()).all(|block| scales.iter().all(|at| is_finite(block, *at)))
+    }
+
     /// How far a decoded weight may be from what was encoded, as a share of the largest magnitude in its block: the
     /// coarsest step of the encoding, with room for the rounding of its scales. Far above what a sound file shows, far
     /// below what a misplaced row shows.

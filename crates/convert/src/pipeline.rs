@@ -274,6 +274,10 @@ impl Buffers {
                 }
                 self.encoded.resize(to.bytes_of(elements), 0);
                 to.encode(&self.values, &mut self.encoded);
+                if !plan.allow_nonfinite && !to.scales_are_finite(&self.encoded) {
+                    let reason = format!("has weights whose scale {to} cannot hold");
+                    return Err(ConvertError::NotFinite { tensor: planned.source_name.clone(), reason });
+                }
                 Ok(&self.encoded)
             }
         }

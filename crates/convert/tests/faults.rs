@@ -208,6 +208,11 @@ fn weights_that_are_no_numbers_are_refused_by_name() {
         std::fs::remove_file(&output).expect("removed");
     }
     let mut tensors = SMALL.write(folder.path());
+    tensors[3].bytes[400..404].copy_from_slice(&1e7_f32.to_le_bytes());
+    write_safetensors(&folder.path().join("model.safetensors"), &tensors);
+    let error = convert(folder.path(), &output, Outtype::Q8_0).expect_err("a scale of 78,740");
+    assert!(error.to_string().contains("whose scale Q8_0 cannot hold"), "{error}");
+    let mut tensors = SMALL.write(folder.path());
     tensors[3].bytes[..4].copy_from_slice(&1e-40_f32.to_le_bytes());
     write_safetensors(&folder.path().join("model.safetensors"), &tensors);
     for outtype in [Outtype::F32, Outtype::F16, Outtype::Bf16, Outtype::Q8_0] {
