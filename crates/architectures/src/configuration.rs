@@ -11,6 +11,12 @@ pub enum ConfigurationError {
         /// The name in the file, cut to 64 characters.
         name: String,
     },
+    /// The architecture can be converted and described, but has no program yet.
+    #[error("architecture `{name}` is known, but cannot be run yet (supported: {})", crate::architecture_names())]
+    NotRunnable {
+        /// Its name.
+        name: String,
+    },
     /// A key is missing or has another type.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
@@ -70,7 +76,7 @@ pub struct Configuration {
     pub head_length: u64,
     /// Position embedding.
     pub rotary: RotaryEmbedding,
-    /// Added to the mean square before its root is taken.
+    /// Added to the mean square (where the norm is centred: to the variance) before its root is taken.
     pub rms_epsilon: f32,
 }
 
@@ -145,6 +151,11 @@ impl<'a> Reader<'a> {
 
     /// The keys every llama-like architecture has, cross-checked.
     pub(crate) fn decoder(&self) -> Result<Configuration, ConfigurationError> {
+        self.decoder_with_epsilon("attention.layer_norm_rms_epsilon")
+    }
+
+    /// The same for norms whose epsilon has another key.
+    pub(crate) fn decoder_with_epsilon(&self, epsilon: &str) -> Result<Configuration, ConfigurationError> {
         let embedding_length = self.count("embedding_length", limit::WIDTH)?;
         let head_count = self.count("attention.head_count", limit::HEADS)?;
         let head_count_kv = self.count_or("attention.head_count_kv", limit::HEADS, head_count)?;
@@ -180,10 +191,7 @@ impl<'a> Reader<'a> {
                 dimensions: rotary_dimensions,
                 frequency_base: self.positive("rope.freq_base", frequency_base)?,
             },
-            rms_epsilon: self.positive(
-                "attention.layer_norm_rms_epsilon",
-                self.metadata.f32(&self.key("attention.layer_norm_rms_epsilon"))?,
-            )?,
+            rms_epsilon: self.positive(epsilon, self.metadata.f32(&self.key(epsilon))?)?,
         })
     }
 

@@ -8,10 +8,19 @@ use crate::configuration::Reader;
 use crate::program::{Activation, Buffer, BufferId, Operation, Program, RotaryStyle, Weight, WeightId};
 use crate::{Architecture, Configuration, ConfigurationError};
 
-pub(crate) const ARCHITECTURE: Architecture =
-    Architecture { name: "llama", configuration, program, tensor_names: TENSOR_NAMES };
+pub(crate) const ARCHITECTURE: Architecture = Architecture {
+    name: "llama",
+    configuration,
+    program: Some(program),
+    checkpoint_classes: &["LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"],
+    tensor_names: TENSOR_NAMES,
+    ignored_suffixes: COMPUTED,
+};
 
-const TENSOR_NAMES: &[(&str, &str)] = &[
+/// Rotary tables that older checkpoints carry.
+pub(crate) const COMPUTED: &[&str] = &[".rotary_emb.inv_freq"];
+
+pub(crate) const TENSOR_NAMES: &[(&str, &str)] = &[
     ("model.embed_tokens.weight", "token_embd.weight"),
     ("model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight"),
     ("model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight"),
@@ -24,6 +33,13 @@ const TENSOR_NAMES: &[(&str, &str)] = &[
     ("model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight"),
     ("model.norm.weight", "output_norm.weight"),
     ("lm_head.weight", "output.weight"),
+    ("model.layers.{}.self_attn.q_proj.bias", "blk.{}.attn_q.bias"),
+    ("model.layers.{}.self_attn.k_proj.bias", "blk.{}.attn_k.bias"),
+    ("model.layers.{}.self_attn.v_proj.bias", "blk.{}.attn_v.bias"),
+    ("model.layers.{}.self_attn.o_proj.bias", "blk.{}.attn_output.bias"),
+    ("model.layers.{}.mlp.gate_proj.bias", "blk.{}.ffn_gate.bias"),
+    ("model.layers.{}.mlp.up_proj.bias", "blk.{}.ffn_up.bias"),
+    ("model.layers.{}.mlp.down_proj.bias", "blk.{}.ffn_down.bias"),
 ];
 
 fn configuration(metadata: &gguf::Metadata) -> Result<Configuration, ConfigurationError> {

@@ -24,7 +24,7 @@ fn llama() -> &'static Architecture {
 }
 
 fn program() -> Program {
-    (llama().program)(&configuration())
+    llama().program_for(&configuration()).expect("llama has a program")
 }
 
 /// Shapes as a file would give them, row length first.
@@ -77,6 +77,45 @@ fn a_missing_output_layer_is_the_embedding() {
     let own = |name: &str| if name == "output.weight" { Some(vec![16, 100]) } else { shape(name) };
     let resolved = program.resolve(own).expect("every tensor is there");
     assert_eq!(program.weights[resolved[output].0].name, "output.weight");
+}
+
+fn architecture_of(name: &str) -> Result<&'static Architecture, architectures::ConfigurationError> {
+    let metadata = [("general.architecture".to_owned(), gguf::Value::from(name))];
+    let bytes = gguf::Writer::new(Vec::new(), &metadata, &[]).expect("a valid header").finish().expect("complete");
+    let header = gguf::Header::parse(&bytes, bytes.len() as u64).expect("valid");
+    Architecture::runnable(&header.metadata)
+}
+
+#[test]
+fn what_cannot_run_is_refused_by_name() {
+    assert_eq!(architecture_of("llama").map(|found| found.name), Ok("llama"));
+    for known in ["gpt2", "qwen2", "phi3", "granite"] {
+        let error = architecture_of(known).expect_err("no program yet");
+        let expected = format!("architecture `{known}` is known, but cannot be run yet (supported: llama)");
+        assert_eq!(error.to_string(), expected);
+    }
+    let error = architecture_of("mamba").expect_err("not a row");
+    assert_eq!(error.to_string(), "architecture `mamba` is not supported (supported: llama)");
+}
+
+#[test]
+fn checkpoints_of_every_architecture_have_names() {
+    let cases = [
+        ("GPT2LMHeadModel", "transformer.h.11.mlp.c_fc.bias", "blk.11.ffn_up.bias"),
+        ("GPT2LMHeadModel", "wpe.weight", "position_embd.weight"),
+        ("Qwen2ForCausalLM", "model.layers.0.self_attn.k_proj.bias", "blk.0.attn_k.bias"),
+        ("Phi3ForCausalLM", "model.layers.3.mlp.gate_up_proj.weight", "blk.3.ffn_up.weight"),
+        ("GraniteMoeHybridForCausalLM", "model.layers.1.shared_mlp.output_linear.weight", "blk.1.ffn_down.weight"),
+        ("MistralForCausalLM", "lm_head.weight", "output.weight"),
+    ];
+    for (class, checkpoint, expected) in cases {
+        let architecture = Architecture::of_checkpoint(class).expect("a known class");
+        assert_eq!(architecture.gguf_tensor_name(checkpoint).as_deref(), Some(expected), "{class}");
+    }
+    let gpt2 = Architecture::of_checkpoint("GPT2LMHeadModel").expect("a known class");
+    assert!(gpt2.ignores("transformer.h.0.attn.bias"));
+    assert!(!gpt2.ignores("transformer.h.0.attn.c_attn.bias"));
+    assert!(Architecture::of_checkpoint("MixtralForCausalLM").is_none());
 }
 
 #[test]

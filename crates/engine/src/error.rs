@@ -85,7 +85,10 @@ impl LoadError {
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         match self {
-            LoadError::Configuration { source, .. } => matches!(source, ConfigurationError::UnknownArchitecture { .. }),
+            LoadError::Configuration { source, .. } => matches!(
+                source,
+                ConfigurationError::UnknownArchitecture { .. } | ConfigurationError::NotRunnable { .. }
+            ),
             LoadError::Tokenizer { source, .. } => {
                 matches!(source, TokenizerError::UnknownModel { .. } | TokenizerError::UnknownPreTokenizer { .. })
             }

@@ -107,10 +107,10 @@ struct Planned {
 fn plan(options: &LoadOptions, file: &Gguf) -> Result<Planned, LoadError> {
     let path = &options.path;
     let in_file = |source| LoadError::Configuration { path: path.clone(), source };
-    let architecture = Architecture::of(file.metadata()).map_err(in_file)?;
+    let architecture = Architecture::runnable(file.metadata()).map_err(in_file)?;
     let mut configuration = (architecture.configuration)(file.metadata()).map_err(in_file)?;
     configuration.context_length = context_length(options, &configuration)?;
-    let program = (architecture.program)(&configuration);
+    let program = architecture.program_for(&configuration).map_err(in_file)?;
     let shape_of = |name: &str| file.tensor(name).map(|tensor| tensor.shape.clone());
     let resolved = program.resolve(shape_of).map_err(|source| LoadError::Program { path: path.clone(), source })?;
     // A bias or a table of factors that nobody looks at would make answers that are only almost right.

@@ -27,4 +27,4 @@ pub use strings::StringArray;
 pub use tensor::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, Value, ValueType};
-pub use writer::{TensorSpec, WriteError, Writer};
+pub use writer::{Layout, TensorSpec, WriteError, Writer};

@@ -57,9 +57,20 @@ pub struct Writer<W: Write> {
     written: u64,
 }
 
-impl<W: Write> Writer<W> {
-    /// Checks everything, computes the offsets and writes the header. `general.alignment` is honoured where it is given.
-    pub fn new(mut sink: W, metadata: &[(String, Value)], tensors: &[TensorSpec]) -> Result<Writer<W>, WriteError> {
+/// Where everything of a file will be, and its header: for a writer that fills in tensors by position and in any order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// All bytes before the first tensor, padding included.
+    pub header: Vec<u8>,
+    /// Start and size of each tensor's data, in bytes from the start of the file, in the order of the specs.
+    pub spans: Vec<(u64, u64)>,
+    /// Length of the whole file, padding after the last tensor included. What no span covers is zero.
+    pub file_len: u64,
+}
+
+impl Layout {
+    /// Checks everything, computes the offsets and encodes the header. `general.alignment` is honoured where it is given.
+    pub fn new(metadata: &[(String, Value)], tensors: &[TensorSpec]) -> Result<Layout, WriteError> {
         let alignment = check_metadata(metadata)?;
         let sizes = check_tensors(tensors)?;
         let mut header = Vec::new();
@@ -73,7 +84,8 @@ impl<W: Write> Writer<W> {
             encode_value(&mut header, value);
         }
         let mut offset = 0u64;
-        for (spec, (_, size_bytes)) in tensors.iter().zip(&sizes) {
+        let mut spans = Vec::with_capacity(tensors.len());
+        for (spec, size_bytes) in tensors.iter().zip(sizes) {
             encode_string(&mut header, spec.name.as_bytes());
             header.extend_from_slice(&(spec.shape.len() as u32).to_le_bytes());
             for dimension in &spec.shape {
@@ -81,8 +93,9 @@ impl<W: Write> Writer<W> {
             }
             header.extend_from_slice(&spec.ggml_type.id().to_le_bytes());
             header.extend_from_slice(&offset.to_le_bytes());
+            spans.push((offset, size_bytes));
             offset = offset
-                .checked_add(*size_bytes)
+                .checked_add(size_bytes)
                 .and_then(|end| limits::round_up(end, alignment))
                 .ok_or_else(|| invalid_tensor(&spec.name, ParseErrorKind::SizeOverflow))?;
         }
@@ -92,8 +105,23 @@ impl<W: Write> Writer<W> {
         }
         let padded = end.next_multiple_of(alignment);
         header.resize(padded as usize, 0);
-        sink.write_all(&header)?;
-        Ok(Writer { sink, alignment, tensors: sizes, current: 0, written: 0 })
+        let overflow = || invalid("file", ParseErrorKind::SizeOverflow);
+        let file_len = offset.checked_add(padded).ok_or_else(overflow)?;
+        // Each start is below `offset`, whose sum with `padded` was just checked.
+        spans.iter_mut().for_each(|(start, _)| *start += padded);
+        Ok(Layout { header, spans, file_len })
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Checks everything, computes the offsets and writes the header ([`Layout::new`]).
+    pub fn new(mut sink: W, metadata: &[(String, Value)], tensors: &[TensorSpec]) -> Result<Writer<W>, WriteError> {
+        let alignment = check_metadata(metadata)?;
+        let layout = Layout::new(metadata, tensors)?;
+        sink.write_all(&layout.header)?;
+        let sizes = layout.spans.iter().map(|(_, size_bytes)| *size_bytes);
+        let tensors = tensors.iter().map(|spec| spec.name.clone()).zip(sizes).collect();
+        Ok(Writer { sink, alignment, tensors, current: 0, written: 0 })
     }
 
     /// Appends `chunk` to the data of tensor `name`, which must be the one being written or, if that is complete, the next.
@@ -202,8 +230,8 @@ fn check_nesting(array: &Array, depth: u32, nested_arrays: &mut u64) -> Result<(
     Ok(())
 }
 
-/// What the reader will ask of the tensors; returns name and size of each.
-fn check_tensors(tensors: &[TensorSpec]) -> Result<Vec<(String, u64)>, WriteError> {
+/// What the reader will ask of the tensors; returns the size of each.
+fn check_tensors(tensors: &[TensorSpec]) -> Result<Vec<u64>, WriteError> {
     let count = tensors.len() as u64;
     if count > limits::MAX_TENSORS {
         let limit = limits::MAX_TENSORS;
@@ -231,8 +259,7 @@ fn check_tensors(tensors: &[TensorSpec]) -> Result<Vec<(String, u64)>, WriteErro
         if let Some(index) = spec.shape.iter().position(|dimension| *dimension == 0) {
             return Err(refuse(ParseErrorKind::ZeroDimension { index }));
         }
-        let size_bytes = size_of(&spec.shape, spec.ggml_type).map_err(refuse)?;
-        sizes.push((spec.name.clone(), size_bytes));
+        sizes.push(size_of(&spec.shape, spec.ggml_type).map_err(refuse)?);
     }
     Ok(sizes)
 }

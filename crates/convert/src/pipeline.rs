@@ -1,0 +1,290 @@
+//! From planned rows to bytes in place: several threads, each with a chunk of rows at a time, every chunk at its position.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use sha2::{Digest, Sha256};
+
+use crate::check;
+use crate::error::ConvertError;
+use crate::event::{Event, Observer, Report};
+use crate::output::{self, Partial};
+use crate::plan::{Content, MAX_THREADS, Plan};
+use crate::source::hex;
+
+/// Bytes of a large tensor between two progress events.
+const PROGRESS_BYTES: u64 = 64 << 20;
+
+/// How a plan is carried out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) output: &'a Path,
+    /// Threads; 0 stands for one a processor.
+    pub(crate) threads: usize,
+    pub(crate) cancel: &'a AtomicBool,
+}
+
+impl Run<'_> {
+    fn threads(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let wanted = if self.threads == 0 { processors } else { self.threads };
+        wanted.clamp(1, MAX_THREADS)
+    }
+
+    pub(crate) fn proceed(&self) -> Result<(), ConvertError> {
+        if self.cancel.load(Ordering::Relaxed) { Err(ConvertError::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// Rows of one tensor.
+#[derive(Debug, Clone, Copy)]
+struct Chunk {
+    tensor: usize,
+    first_row: u64,
+    rows: u64,
+}
+
+/// What a thread reports of a chunk.
+struct Written {
+    tensor: usize,
+    checksum: u64,
+    bytes: u64,
+}
+
+/// A thread's memory, kept between chunks.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    stored: Vec<u8>,
+    values: Vec<f32>,
+    encoded: Vec<u8>,
+}
+
+/// Writes, checks and names the output of `plan`.
+pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Result<Report, ConvertError> {
+    output::check_is_no_input(run.output, plan)?;
+    let layout = plan.layout()?;
+    let identity = identity(plan, &layout)?;
+    let output::Opened { partial, complete } = Partial::open(run.output, &layout, plan, &identity)?;
+    let sizes = || layout.spans.iter().zip(&complete).filter(|(_, complete)| **complete);
+    let resumed_bytes = sizes().map(|((_, size_bytes), _)| size_bytes).sum();
+    let tensors_total = plan.tensors.len() as u64;
+    observer.event(Event::Started { tensors_total, bytes_total: layout.file_len, resumed_bytes });
+    let progress =
+        Progress { tensors_done: sizes().count() as u64, bytes_done: resumed_bytes, announced: resumed_bytes };
+    write_chunks(Work { plan, layout: &layout, run }, &complete, &partial, (progress, observer))?;
+    plan.files.iter().try_for_each(|file| file.check_unchanged())?;
+    observer.event(Event::Verifying);
+    let sha256 = check::output(plan, &layout, partial.path(), run)?;
+    let tokenizer = check::tokenizer_of(plan, partial.path())?;
+    run.proceed()?;
+    partial.publish()?;
+    let report = Report {
+        path: run.output.to_owned(),
+        size_bytes: layout.file_len,
+        sha256,
+        tensors: tensors_total,
+        types: plan.types(),
+        tokenizer,
+    };
+    observer.event(Event::Done(report.clone()));
+    Ok(report)
+}
+
+/// Two runs with the same identity write the same bytes.
+fn identity(plan: &Plan, layout: &gguf::Layout) -> Result<String, ConvertError> {
+    let mut hasher = Sha256::new();
+    hasher.update(env!("CARGO_PKG_VERSION"));
+    hasher.update(&layout.header);
+    hasher.update([u8::from(plan.allow_nonfinite)]);
+    for file in &plan.files {
+        hasher.update(file.identity()?);
+    }
+    for tensor in &plan.tensors {
+        // Where a tensor comes from is not in the header.
+        hasher.update(format!("{:?}", tensor.content));
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    plan: &'a Plan,
+    layout: &'a gguf::Layout,
+    run: Run<'a>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    tensors_done: u64,
+    bytes_done: u64,
+    announced: u64,
+}
+
+fn chunks(plan: &Plan, complete: &[bool]) -> Vec<Chunk> {
+    let mut chunks = Vec::new();
+    for (tensor, planned) in plan.tensors.iter().enumerate().filter(|(index, _)| !complete[*index]) {
+        let (rows, _) = planned.rows_and_columns();
+        let step = planned.chunk_rows();
+        let mut first_row = 0;
+        while first_row < rows {
+            chunks.push(Chunk { tensor, first_row, rows: step.min(rows - first_row) });
+            first_row += step;
+        }
+    }
+    chunks
+}
+
+/// Carries out every chunk. The calling thread only keeps the journal and tells the observer.
+fn write_chunks(
+    work: Work<'_>,
+    complete: &[bool],
+    partial: &Partial,
+    (mut progress, observer): (Progress, &mut dyn Observer),
+) -> Result<(), ConvertError> {
+    let chunks = chunks(work.plan, complete);
+    let mut missing: HashMap<usize, (usize, u64)> = HashMap::new();
+    for chunk in &chunks {
+        missing.entry(chunk.tensor).or_default().0 += 1;
+    }
+    let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let mut outcome = Ok(());
+    std::thread::scope(|scope| {
+        // Room for every thread's next report, so that none waits for the observer for long.
+        let (sender, receiver) = sync_channel(64);
+        for _ in 0..work.run.threads().min(chunks.len()) {
+            let sender = sender.clone();
+            let (chunks, next, stop) = (&chunks, &next, &stop);
+            scope.spawn(move || take_chunks((work, partial), (chunks, next, stop), &sender));
+        }
+        drop(sender);
+        for written in receiver {
+            let written: Written = match written {
+                Ok(written) => written,
+                Err(error) => {
+                    // The first error is the one that stopped the others.
+                    if outcome.is_ok() {
+                        outcome = Err(error);
+                    }
+                    continue;
+                }
+            };
+            progress.bytes_done += written.bytes;
+            let is_complete = match missing.get_mut(&written.tensor) {
+                Some((chunks, checksum)) => {
+                    *chunks -= 1;
+                    *checksum = checksum.wrapping_add(written.checksum);
+                    (*chunks == 0).then_some(*checksum)
+                }
+                None => None,
+            };
+            if let Some(checksum) = is_complete {
+                progress.tensors_done += 1;
+                if let Err(error) = partial.record(written.tensor, checksum)
+                    && outcome.is_ok()
+                {
+                    stop.store(true, Ordering::Relaxed);
+                    outcome = Err(error);
+                }
+            }
+            if is_complete.is_some() || progress.bytes_done - progress.announced >= PROGRESS_BYTES {
+                progress.announced = progress.bytes_done;
+                observer.event(Event::Progress {
+                    tensor: work.plan.tensors[written.tensor].name.clone(),
+                    tensors_done: progress.tensors_done,
+                    bytes_done: progress.bytes_done,
+                });
+            }
+        }
+    });
+    outcome
+}
+
+/// One thread: chunk after chunk until there is none, an error, or an interruption.
+fn take_chunks(
+    (work, partial): (Work<'_>, &Partial),
+    (chunks, next, stop): (&[Chunk], &AtomicUsize, &AtomicBool),
+    sender: &SyncSender<Result<Written, ConvertError>>,
+) {
+    let mut buffers = Buffers::default();
+    while !stop.load(Ordering::Relaxed) {
+        let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+        let written = work.run.proceed().and_then(|()| write_chunk((work, partial), *chunk, &mut buffers));
+        if written.is_err() {
+            stop.store(true, Ordering::Relaxed);
+        }
+        // The receiver lives until every sender is gone.
+        if sender.send(written).is_err() {
+            return;
+        }
+    }
+}
+
+fn write_chunk(
+    (work, partial): (Work<'_>, &Partial),
+    chunk: Chunk,
+    buffers: &mut Buffers,
+) -> Result<Written, ConvertError> {
+    let (start, size_bytes) = work.layout.spans[chunk.tensor];
+    let (rows, _) = work.plan.tensors[chunk.tensor].rows_and_columns();
+    let row_bytes = size_bytes / rows;
+    let bytes = buffers.rows(work.plan, chunk.tensor, (chunk.first_row, chunk.rows))?;
+    partial.write_at(bytes, start + chunk.first_row * row_bytes)?;
+    let checksum = output::checksum(0, chunk.first_row, bytes);
+    Ok(Written { tensor: chunk.tensor, checksum, bytes: bytes.len() as u64 })
+}
+
+impl Buffers {
+    /// `count` rows of a tensor of the output from `first_row` on, as they are written.
+    pub(crate) fn rows(
+        &mut self,
+        plan: &Plan,
+        tensor: usize,
+        (first_row, count): (u64, u64),
+    ) -> Result<&[u8], ConvertError> {
+        let planned = &plan.tensors[tensor];
+        let (_, columns) = planned.rows_and_columns();
+        // A chunk is bounded (`plan::CHUNK_ELEMENTS`, `checkpoint::tensors::MAX_COLUMNS`), so these fit memory.
+        let elements = (count * columns) as usize;
+        match &planned.content {
+            Content::Computed(values) => {
+                let first = (first_row * columns) as usize;
+                let values = &values[first..first + elements];
+                self.encoded.clear();
+                self.encoded.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                Ok(&self.encoded)
+            }
+            Content::Copied { file, offset, tensor_type } => {
+                let row_bytes = tensor_type.row_bytes(columns).unwrap_or(0);
+                self.encoded.resize((count * row_bytes) as usize, 0);
+                plan.files[*file].read_at(&mut self.encoded, offset + first_row * row_bytes)?;
+                Ok(&self.encoded)
+            }
+            Content::Encoded { from, to } => {
+                self.stored.resize(from.encoding.bytes_of(elements), 0);
+                from.read(&plan.files[from.file], first_row, &mut self.stored)?;
+                self.values.resize(elements, 0.0);
+                from.encoding.decode(&self.stored, &mut self.values);
+                if !plan.allow_nonfinite {
+                    check::finite(&self.values, *to, &planned.source_name)?;
+                }
+                if from.encoding == *to {
+                    return Ok(&self.stored);
+                }
+                self.encoded.resize(to.bytes_of(elements), 0);
+                to.encode(&self.values, &mut self.encoded);
+                if !plan.allow_nonfinite && !to.scales_are_finite(&self.encoded) {
+                    let reason = format!("has weights whose scale {to} cannot hold");
+                    return Err(ConvertError::NotFinite { tensor: planned.source_name.clone(), reason });
+                }
+                Ok(&self.encoded)
+            }
+        }
+    }
+
+    /// The values behind the last call of [`Buffers::rows`]; empty where nothing was decoded.
+    pub(crate) fn values(&self) -> &[f32] {
+        &self.values
+    }
+}
