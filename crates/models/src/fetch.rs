@@ -4,9 +4,12 @@
 //! `hub` talks to the model hub, `pip` to a Python index, `local` imports a path; each hands a verified temporary file
 //! to `session`, which gives it its name. What is shown while this runs is the observer's business.
 
+mod background;
+mod coverage;
 mod hub;
+mod limiter;
 mod local;
-mod partial;
+pub(crate) mod partial;
 mod pip;
 mod retry;
 mod session;
@@ -21,7 +24,7 @@ use std::time::Duration;
 use protocol::catalog::{CatalogEntry, FileName, PipRequirement};
 
 pub use error::{FetchError, SourceFailure};
-pub use settings::{Clocks, SourceSettings};
+pub use settings::{Clocks, Limiter, SourceSettings, TransferShape};
 
 use crate::store::manifest::SourceKind;
 use crate::store::{Installed, Store};

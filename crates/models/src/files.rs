@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -55,14 +55,24 @@ fn read_limited(file: File, max_bytes: u64) -> io::Result<String> {
 
 /// Replaces `path` by `bytes`: a reader sees the old content or the new, never a part.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, true)
+}
+
+/// As [`write_atomic`], without waiting for the disk: it survives the end of the process, not that of the machine.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, false)
+}
+
+fn put(path: &Path, bytes: &[u8], is_durable: bool) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("the path has no parent"))?;
     let name = path.file_name().ok_or_else(|| io::Error::other("the path has no name"))?.to_string_lossy().into_owned();
     let temporary = directory.join(format!(".{name}.{}", random_suffix()?));
     let written = File::create_new(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        if is_durable { file.sync_all() } else { Ok(()) }
     });
-    let renamed = written.and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_directory(directory));
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    let renamed = renamed.and_then(|()| if is_durable { sync_directory(directory) } else { Ok(()) });
     if renamed.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
@@ -76,6 +86,31 @@ pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<
     file.sync_all()?;
     fs::rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Takes a file's final name away: it becomes a partial file that can be written to. Where other names share its bytes
+/// (a hub's cache) it is a copy, so that nothing is written through to them.
+pub(crate) fn unpublish(path: &Path, temporary: &Path) -> io::Result<()> {
+    let file = open_regular(path)?;
+    if file.metadata()?.nlink() > 1 {
+        copy(&file, temporary)?;
+        return fs::remove_file(path);
+    }
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    fs::rename(path, temporary)
+}
+
+/// A copy of a file under a name that is not its last, sharing its blocks where the file system can. Whether it did.
+pub(crate) fn copy(from: &File, to: &Path) -> io::Result<(File, bool)> {
+    let target = open_partial(to)?;
+    target.set_len(0)?;
+    #[cfg(target_os = "linux")]
+    if rustix::fs::ioctl_ficlone(&target, from).is_ok() {
+        return Ok((target, true));
+    }
+    let (mut source, mut sink) = (from, &target);
+    io::copy(&mut source, &mut sink)?;
+    Ok((target, false))
 }
 
 /// Makes names in a folder durable.

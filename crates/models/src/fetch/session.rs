@@ -13,7 +13,7 @@ use super::error::SourceFailure;
 use super::hub::Hub;
 use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, local, pip};
 use crate::hashing::{Hasher, Sums};
-use crate::store::manifest::{Authority, Manifest, ManifestFile, SourceKind};
+use crate::store::manifest::{Authority, Chunks, Manifest, ManifestFile, SourceKind};
 use crate::store::{Claim, Installed, Store, StoreError};
 use crate::{disk, files, verify};
 
@@ -59,13 +59,6 @@ pub(super) enum ExpectedHash {
 }
 
 impl Expectation {
-    pub(super) fn hasher(&self) -> Hasher {
-        match self.hash {
-            ExpectedHash::Sha256(..) => Hasher::new(),
-            ExpectedHash::GitBlob(_) => Hasher::with_git_blob(self.size_bytes),
-        }
-    }
-
     /// The manifest's line for the file, if its bytes are right.
     pub(super) fn verdict(&self, file: &FileName, sums: &Sums) -> Result<ManifestFile, FetchError> {
         if sums.size_bytes != self.size_bytes {
@@ -83,7 +76,14 @@ impl Expectation {
             ExpectedHash::Sha256(_, authority) => authority,
             ExpectedHash::GitBlob(_) => Authority::Hub,
         };
-        Ok(ManifestFile { path: file.clone(), size_bytes: sums.size_bytes, sha256: sums.sha256, checked_against })
+        let chunks = Chunks::of(sums);
+        Ok(ManifestFile {
+            path: file.clone(),
+            size_bytes: sums.size_bytes,
+            sha256: sums.sha256,
+            checked_against,
+            chunks,
+        })
     }
 }
 
@@ -153,6 +153,15 @@ impl Session<'_> {
         }
     }
 
+    /// What computes the hashes that `expected` speaks of, and waypoints for a later repair.
+    pub(super) fn hasher(&self, expected: &Expectation) -> Hasher {
+        let hasher = Hasher::chunked(self.settings.shape.range_bytes);
+        match expected.hash {
+            ExpectedHash::Sha256(..) => hasher,
+            ExpectedHash::GitBlob(_) => hasher.with_git_blob(expected.size_bytes),
+        }
+    }
+
     /// Waits, looking at the cancel flag.
     pub(super) fn sleep(&self, delay: Duration) -> Result<(), FetchError> {
         let until = Instant::now() + delay;
@@ -209,7 +218,7 @@ impl Session<'_> {
         if self.force || size_bytes != expected.size_bytes {
             return Ok(None);
         }
-        let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, expected.hasher())?;
+        let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, self.hasher(expected))?;
         Ok(expected.verdict(file, &sums).ok())
     }
 

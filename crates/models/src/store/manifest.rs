@@ -8,6 +8,8 @@ use protocol::identifiers::{Digest, ModelId};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::hashing::Sums;
+pub use crate::hashing::Waypoint;
 
 /// Name of the file in the model's folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -93,6 +95,32 @@ pub struct ManifestFile {
     pub sha256: Digest,
     /// Whose word the bytes were checked against.
     pub checked_against: Authority,
+    /// What lets a part of it be checked and repaired alone; absent for a file of one chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<Chunks>,
+}
+
+/// How a file is cut into chunks, and the state of SHA-256 between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunks {
+    /// Size of each but the last.
+    pub chunk_bytes: u64,
+    /// One after every chunk but the last, whose end is the file's own hash.
+    pub waypoints: Vec<Waypoint>,
+}
+
+impl Chunks {
+    pub(crate) fn of(sums: &Sums) -> Option<Self> {
+        let waypoints = sums.waypoints.clone();
+        (!waypoints.is_empty()).then_some(Self { chunk_bytes: sums.chunk_bytes, waypoints })
+    }
+
+    /// Whether they can belong to a file of that size; others are as good as none.
+    pub(crate) fn fit(&self, size_bytes: u64) -> bool {
+        self.chunk_bytes > 0
+            && self.chunk_bytes.is_multiple_of(64)
+            && size_bytes.div_ceil(self.chunk_bytes) == self.waypoints.len() as u64 + 1
+    }
 }
 
 /// Whose word bytes were checked against.

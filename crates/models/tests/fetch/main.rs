@@ -6,6 +6,7 @@ mod hostile;
 mod lying;
 mod mirror;
 mod ordinary;
+mod parallel;
 mod ranges;
 mod refusals;
 mod sharing;

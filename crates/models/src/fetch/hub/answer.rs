@@ -97,7 +97,7 @@ impl Announced<'_> {
 
     /// The error a status stands for.
     pub(super) fn refusal(&self, asked: &Asked<'_>) -> FetchError {
-        let retry_after = retry::told(self.headers, unix_seconds_now());
+        let retry_after = retry::told(self.headers, retry::unix_seconds_now());
         let message = self.text("x-error-message").unwrap_or("");
         let repo = || asked.repo.clone();
         match (self.status, self.text("x-error-code")) {
@@ -143,9 +143,4 @@ fn git_blob(tag: &str) -> Option<[u8; 20]> {
         *byte = u8::from_str_radix(tag.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
     Some(hash)
-}
-
-fn unix_seconds_now() -> u64 {
-    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    elapsed.map_or(0, |elapsed| elapsed.as_secs())
 }
