@@ -234,7 +234,7 @@ impl ChunkCheck {
     }
 
     /// Whether the bytes were the chunk's.
-    pub(crate) fn is_good(self) -> bool {
+    pub(crate) fn passes(self) -> bool {
         match self.goal {
             Goal::Waypoint(waypoint) => self.sha256.rest_bytes() == 0 && self.sha256.state == waypoint,
             Goal::Digest(digest) => self.sha256.finish() == digest,
@@ -277,7 +277,7 @@ mod tests {
         let check = |bytes: &[u8], index: usize| {
             let mut check = ChunkCheck::new(index, 128, (&sums.waypoints, sums.sha256)).expect("a chunk");
             check.update(&bytes[128 * index..bytes.len().min(128 * (index + 1))]);
-            check.is_good()
+            check.passes()
         };
         assert!((0..8).all(|index| check(&bytes, index)));
         for at in [0, 127, 128, 500, 999] {

@@ -130,7 +130,7 @@ pub enum VerifyError {
         /// The model.
         id: ModelId,
         /// The first thing that is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The caller cancelled.
     #[error("interrupted")]
@@ -254,7 +254,7 @@ fn set_aside(path: &Path, line: &ManifestFile, damaged: &[Range<u64>]) -> io::Re
 /// [`VerifyError::Damaged`] if any file of the model is not what was installed.
 pub fn open_model(installed: &Installed, cancel: &AtomicBool) -> Result<File, VerifyError> {
     let id = &installed.manifest.id;
-    let damaged = |fault| VerifyError::Damaged { id: id.clone(), fault };
+    let damaged = |fault| VerifyError::Damaged { id: id.clone(), fault: Box::new(fault) };
     let mut marks = Marks::read(&installed.directory);
     let mut is_changed = false;
     for file in &installed.manifest.files {
@@ -372,7 +372,7 @@ fn damaged_parts(
             }
             at += wanted as u64;
         }
-        if check.is_some_and(ChunkCheck::is_good) {
+        if check.is_some_and(ChunkCheck::passes) {
             continue;
         }
         match damaged.last_mut().filter(|last| last.end == chunk.start) {

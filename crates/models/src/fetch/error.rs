@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::catalog::{Commit, FileName, RepoId};
+use protocol::catalog::{FileName, RepoId};
 use protocol::error::ErrorCode;
 
 use super::Source;
@@ -64,16 +64,16 @@ pub enum FetchError {
     RevisionMissing {
         /// The repository.
         repo: RepoId,
-        /// The commit.
-        revision: Commit,
+        /// Commit, branch or tag.
+        revision: String,
     },
     /// The revision has no such file.
     #[error("`{repo}` has no file `{file}` at `{revision}`")]
     EntryMissing {
         /// The repository.
         repo: RepoId,
-        /// The commit.
-        revision: Commit,
+        /// Commit, branch or tag.
+        revision: String,
         /// The file.
         file: FileName,
     },
@@ -126,6 +126,14 @@ pub enum FetchError {
     Connection {
         /// Who sent the bytes.
         host: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The cache of the hub's own client has not got it.
+    #[error("`{file}` cannot be taken from the hub's cache: {reason}")]
+    NotCached {
+        /// The file.
+        file: FileName,
         /// What the system says.
         reason: String,
     },
@@ -272,6 +280,7 @@ impl FetchError {
             | FetchError::EntryMissing { .. }
             | FetchError::Disabled { .. }
             | FetchError::Protocol { .. }
+            | FetchError::NotCached { .. }
             | FetchError::Io { .. } => return None,
         };
         Some(hint)
@@ -297,6 +306,7 @@ impl FetchError {
             | FetchError::Protocol { .. }
             | FetchError::Unreachable { .. }
             | FetchError::Connection { .. }
+            | FetchError::NotCached { .. }
             | FetchError::SwitchedOff { .. }
             | FetchError::Offline { .. }
             | FetchError::DiskFull { .. }
@@ -311,6 +321,7 @@ impl FetchError {
         matches!(
             self,
             FetchError::Unreachable { .. }
+                | FetchError::NotCached { .. }
                 | FetchError::SwitchedOff { .. }
                 | FetchError::PythonMissing { .. }
                 | FetchError::PipFailed { .. }

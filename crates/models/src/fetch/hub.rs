@@ -5,8 +5,9 @@
 mod address;
 mod answer;
 mod carrier;
+pub(super) mod look;
 mod ranges;
-mod requester;
+pub(super) mod requester;
 mod transfer;
 
 use std::sync::Arc;
@@ -82,10 +83,13 @@ impl<'a> Hub<'a> {
 
     /// HEAD: what the file is and where its bytes are.
     fn probe(&self, session: &Session<'_>, file: &CatalogFile) -> Result<Remote, FetchError> {
-        let asked = self.asked(session, file);
-        let mut url = resolve_url(&self.settings.endpoint, asked.repo, asked.revision, &file.name)?;
+        self.probe_with(patience(session), &self.asked(session, file))
+    }
+
+    fn probe_with(&self, patience: Patience<'_>, asked: &Asked<'_>) -> Result<Remote, FetchError> {
+        let mut url = resolve_url(&self.settings.endpoint, asked.repo, asked.revision, &asked.file.name)?;
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.requester.ask(patience(session), (Method::HEAD, &url), Vec::new())?;
+            let reply = self.requester.ask(patience, (Method::HEAD, &url), Vec::new())?;
             let announced = reply.announced();
             let location = match reply.status {
                 200 => url,
@@ -99,18 +103,22 @@ impl<'a> Hub<'a> {
                     }
                     target
                 }
-                _ => return Err(announced.refusal(&asked)),
+                _ => return Err(announced.refusal(&asked.subject())),
             };
-            return Ok(Remote { expected: announced.expectation(&asked)?, location });
+            return Ok(Remote { expected: announced.expectation(asked)?, location });
         }
         Err(too_many_redirects(&url))
     }
 
     /// GET: the answer that carries bytes or a refusal, redirects followed.
     fn get(&self, session: &Session<'_>, location: &Uri, headers: &[Header]) -> Result<Reply, FetchError> {
+        self.get_with(patience(session), location, headers)
+    }
+
+    fn get_with(&self, patience: Patience<'_>, location: &Uri, headers: &[Header]) -> Result<Reply, FetchError> {
         let mut url = location.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let reply = self.requester.ask(patience(session), (Method::GET, &url), headers.to_vec())?;
+            let reply = self.requester.ask(patience, (Method::GET, &url), headers.to_vec())?;
             if !matches!(reply.status, 301 | 302 | 303 | 307 | 308) {
                 return Ok(reply);
             }
@@ -139,6 +147,7 @@ fn is_passing(error: &FetchError, is_reached: bool) -> bool {
         | FetchError::EntryMissing { .. }
         | FetchError::Disabled { .. }
         | FetchError::Protocol { .. }
+        | FetchError::NotCached { .. }
         | FetchError::SwitchedOff { .. }
         | FetchError::Offline { .. }
         | FetchError::DiskFull { .. }

@@ -45,7 +45,8 @@ pub(super) fn fetch(session: &mut Session<'_>, file: &CatalogFile, source: &Path
     copied
 }
 
-fn copy(
+/// Copies a file and hashes what is copied.
+pub(super) fn copy(
     session: &mut Session<'_>,
     expected: &Expectation,
     from: OnDisk<'_>,

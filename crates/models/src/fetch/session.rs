@@ -11,7 +11,7 @@ use protocol::identifiers::Digest;
 
 use super::error::SourceFailure;
 use super::hub::Hub;
-use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, local, pip};
+use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, hub_cache, local, pip};
 use crate::hashing::{Hasher, Sums};
 use crate::store::manifest::{Authority, Chunks, Manifest, ManifestFile, SourceKind};
 use crate::store::{Claim, Installed, Store, StoreError};
@@ -85,6 +85,27 @@ impl Expectation {
             chunks,
         })
     }
+}
+
+/// The hash that a hub's tag stands for: 64 digits for large files, git's 40 for small ones.
+pub(super) fn content_hash(tag: &str) -> Option<ExpectedHash> {
+    match tag.len() {
+        64 => tag.parse().ok().map(|digest| ExpectedHash::Sha256(digest, Authority::Hub)),
+        40 => git_blob(tag).map(ExpectedHash::GitBlob),
+        _ => None,
+    }
+}
+
+fn git_blob(tag: &str) -> Option<[u8; 20]> {
+    let is_hex = tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if tag.len() != 40 || !is_hex {
+        return None;
+    }
+    let mut hash = [0; 20];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(tag.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(hash)
 }
 
 pub(super) fn git_blob_text(hash: &[u8; 20]) -> String {
@@ -322,7 +343,10 @@ impl Session<'_> {
         let mirrors = self.entry.mirrors.iter().map(|mirror| match mirror {
             Mirror::Pip { requirement, .. } => Source::Pip(requirement.clone()),
         });
-        std::iter::once(hub).chain(mirrors).collect()
+        // Whoever wants it fetched again does not want what was fetched before.
+        let cache = self.settings.hub_cache.as_ref().filter(|_| !self.force);
+        let cache = cache.filter(|cache| hub_cache::has_snapshot(cache, self.entry));
+        cache.map(|cache| Source::HubCache(cache.clone())).into_iter().chain([hub]).chain(mirrors).collect()
     }
 
     fn fetch_all(&mut self, source: &Source) -> Result<Vec<ManifestFile>, FetchError> {
@@ -330,6 +354,7 @@ impl Session<'_> {
             Source::Hub(_) => Opened::Hub(Hub::open(self.settings)?),
             Source::Pip(requirement) => Opened::Pip(requirement),
             Source::File(path) => Opened::File(path),
+            Source::HubCache(path) => Opened::HubCache(path),
         };
         let entry = self.entry;
         let mut manifest_files = Vec::with_capacity(entry.files().len());
@@ -344,6 +369,7 @@ impl Session<'_> {
                 (None, Opened::Hub(hub)) => hub.fetch(self, file)?,
                 (None, Opened::Pip(requirement)) => pip::fetch(self, file, requirement)?,
                 (None, Opened::File(path)) => local::fetch(self, file, path)?,
+                (None, Opened::HubCache(path)) => hub_cache::fetch(self, file, path)?,
             });
         }
         Ok(manifest_files)
@@ -355,4 +381,5 @@ enum Opened<'a> {
     Hub(Hub<'a>),
     Pip(&'a PipRequirement),
     File(&'a Path),
+    HubCache(&'a Path),
 }

@@ -70,6 +70,8 @@ pub enum SourceKind {
     Pip,
     /// A path on this machine.
     File,
+    /// The cache of the hub's own client.
+    Cache,
 }
 
 impl SourceKind {
@@ -80,6 +82,7 @@ impl SourceKind {
             SourceKind::Hub => "hub",
             SourceKind::Pip => "pip",
             SourceKind::File => "file",
+            SourceKind::Cache => "cache",
         }
     }
 }

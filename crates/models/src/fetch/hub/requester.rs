@@ -23,10 +23,10 @@ pub(super) struct Requester {
 
 /// How long a request may take.
 #[derive(Clone, Copy)]
-pub(super) struct Patience<'a> {
-    pub(super) cancel: &'a AtomicBool,
+pub(in crate::fetch) struct Patience<'a> {
+    pub(in crate::fetch) cancel: &'a AtomicBool,
     /// Give up on an address that does not answer soon, because another source is left to try.
-    pub(super) briefly: bool,
+    pub(in crate::fetch) briefly: bool,
 }
 
 /// An answer whose headers are here.

@@ -176,7 +176,7 @@ impl<'h> Transfer<'h> {
             // A signed address of a store: its refusals say nothing about the model.
             400 | 401 | 403 | 410 if !is_home => FetchError::AddressExpired { file: self.file.name.clone() },
             206 | 416 => announced.broken("a range was answered where none was asked for"),
-            _ => announced.refusal(&self.hub.asked(session, self.file)),
+            _ => announced.refusal(&self.hub.asked(session, self.file).subject()),
         }
     }
 
