@@ -128,9 +128,25 @@ impl fmt::Display for ModelReference {
     }
 }
 
+impl ModelReference {
+    /// The id in the store of what no catalog names, as far as the reference alone tells it: not for a name, nor for a
+    /// repository of which the file is not named.
+    #[must_use]
+    pub fn derived_id(&self) -> Option<ModelId> {
+        match self {
+            Self::Name(_) => None,
+            Self::Hub(reference) => {
+                let file = reference.file.as_ref()?;
+                Some(derived_id(&stem(Path::new(file.base_name())), &reference.to_string()))
+            }
+            Self::Path(path) => Some(derived_id(&stem(path), &self.to_string())),
+        }
+    }
+}
+
 /// The id in the store of something that no catalog names: what the file is called, and a mark that tells equally named
 /// files of different origins apart. The same reference always gets the same id.
-pub(crate) fn derived_id(stem: &str, origin: &str) -> ModelId {
+fn derived_id(stem: &str, origin: &str) -> ModelId {
     let mut hasher = Hasher::new();
     hasher.update(origin.as_bytes());
     let mark: Digest = hasher.finish().sha256;
@@ -146,7 +162,7 @@ pub(crate) fn derived_id(stem: &str, origin: &str) -> ModelId {
 }
 
 /// The stem of a file's name, without the ending of its format.
-pub(crate) fn stem(path: &Path) -> String {
+fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 

@@ -77,7 +77,8 @@ fn nothing_known_used_or_young_is_pruned() {
     for item in items {
         assert!(store.prune(&item).expect("pruned") > 0, "{item:?}");
     }
-    let left: Vec<String> = store.list().expect("a list").models.iter().map(|model| model.manifest.id.to_string()).collect();
+    let left: Vec<String> =
+        store.list().expect("a list").models.iter().map(|model| model.manifest.id.to_string()).collect();
     assert_eq!(left, ["known", "used"]);
     assert!(!store.root().join("known/known.gguf.part").exists() && !store.root().join("begun").exists());
     assert!(prunable(&store, &["known"], &["used"], later).is_empty());
@@ -153,7 +154,9 @@ fn a_machine_is_held_to_the_bytes_of_another() {
     let bytes = changed(&sha256_hex(b"a"), &sha256_hex(b"z")).expect("a lock");
     assert!(matches!(bytes[..], [Difference::File { actual: Some(_), .. }]), "{bytes:?}");
     assert!(matches!(changed("llorch ", "other ").expect("a lock")[..], [Difference::Converter { .. }]));
-    for (from, to) in [("schema = 1", "schema = 2"), ("a.gguf", "../a.gguf"), ("[[model]]", "[[modle]]"), ("sha256", "sha")] {
+    for (from, to) in
+        [("schema = 1", "schema = 2"), ("a.gguf", "../a.gguf"), ("[[model]]", "[[modle]]"), ("sha256", "sha")]
+    {
         assert!(changed(from, to).is_err(), "{to}");
     }
 

@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, UnknownModel};
 use crate::files;
 use crate::hashing::Hasher;
 use crate::hub_cache::RepoFolder;
-use crate::reference::{HubReference, ModelReference, derived_id, stem};
+use crate::reference::{HubReference, ModelReference};
 
 /// What stands where only the model's own file could tell.
 const UNKNOWN: &str = "unknown";
@@ -120,7 +120,8 @@ pub fn resolve(
 }
 
 /// The entry of the catalog that a reference to the hub means, if it means one.
-fn in_catalog<'c>(wanted: &HubReference, catalog: &'c Catalog) -> Option<&'c CatalogEntry> {
+#[must_use]
+pub fn in_catalog<'c>(wanted: &HubReference, catalog: &'c Catalog) -> Option<&'c CatalogEntry> {
     let is_meant = |entry: &&CatalogEntry| {
         let same_revision = wanted.revision.as_ref().is_none_or(|named| named.as_str() == entry.revision.as_str());
         let same_file = wanted
@@ -196,8 +197,8 @@ fn of_hub(wanted: &HubReference, contents: &Contents) -> Result<CatalogEntry, Re
         let files = contents.files.iter().filter(is_gguf).take(40).map(|file| file.name.to_string()).collect();
         return Err(ResolveError::Ambiguous { reference: wanted.clone(), files });
     };
-    let origin = HubReference { file: Some(file.name.clone()), ..wanted.clone() }.to_string();
-    let id = derived_id(&stem(Path::new(file.name.base_name())), &origin);
+    let named = ModelReference::Hub(HubReference { file: Some(file.name.clone()), ..wanted.clone() });
+    let id = known_id(&named);
     let mut entry = blank(id, EntrySource::File(file.clone()));
     entry.repo = wanted.repo.clone();
     entry.revision = contents.commit.clone();
@@ -207,8 +208,7 @@ fn of_hub(wanted: &HubReference, contents: &Contents) -> Result<CatalogEntry, Re
 
 fn of_path(path: &Path, cancel: &AtomicBool) -> Result<Resolved, ResolveError> {
     let metadata = fs::metadata(path).map_err(FetchError::reading(path))?;
-    let origin = format!("file:{}", path.display());
-    let id = derived_id(&stem(path), &origin);
+    let id = known_id(&ModelReference::Path(path.to_owned()));
     let source = if metadata.is_dir() {
         EntrySource::Convert {
             from: CheckpointFormat::Safetensors,
@@ -225,6 +225,14 @@ fn of_path(path: &Path, cancel: &AtomicBool) -> Result<Resolved, ResolveError> {
         EntrySource::File(pinned_file(path, name, cancel)?)
     };
     Ok(Resolved { entry: blank(id, source), local: Some(path.to_owned()) })
+}
+
+/// The id of a reference that names a file.
+fn known_id(reference: &ModelReference) -> ModelId {
+    match reference.derived_id() {
+        Some(id) => id,
+        None => unreachable!("`{reference}` names a file"),
+    }
 }
 
 /// The files of a checkpoint's folder that make up the model.

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use protocol::catalog::{Commit, FileName, RepoId};
+use protocol::catalog::{
+    CatalogEntry, CatalogFile, CheckpointFormat, Commit, EntrySource, FileName, OutputType, RepoId,
+};
 use protocol::identifiers::{Digest, ModelId};
 use serde::{Deserialize, Serialize};
 
@@ -185,6 +187,40 @@ impl Manifest {
             source,
             files,
             completed_at_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What would fetch exactly these bytes again; words and mirrors are `known`'s, if a catalog has the model.
+    #[must_use]
+    pub fn as_entry(&self, known: Option<&CatalogEntry>) -> CatalogEntry {
+        let pinned = |file: &ManifestFile| CatalogFile {
+            name: file.path.clone(),
+            size_bytes: Some(file.size_bytes),
+            sha256: Some(file.sha256),
+        };
+        let files: Vec<CatalogFile> = self.files.iter().map(pinned).collect();
+        let outtype = match known.map(|entry| &entry.source) {
+            Some(EntrySource::Convert { outtype, .. }) => *outtype,
+            Some(EntrySource::File(_)) | None => OutputType::F16,
+        };
+        let source = match (self.kind, files.as_slice()) {
+            (ModelKind::Gguf, [file]) => EntrySource::File(file.clone()),
+            _ => EntrySource::Convert { from: CheckpointFormat::Safetensors, outtype, files },
+        };
+        let unknown = || "unknown".to_owned();
+        CatalogEntry {
+            id: self.id.clone(),
+            aliases: Vec::new(),
+            repo: self.repo.clone(),
+            revision: self.revision.clone(),
+            license: known.map_or_else(unknown, |entry| entry.license.clone()),
+            architecture: known.map_or_else(unknown, |entry| entry.architecture.clone()),
+            tokenizer: known.map_or_else(unknown, |entry| entry.tokenizer.clone()),
+            context_length: known.map_or(0, |entry| entry.context_length),
+            gated: known.is_some_and(|entry| entry.gated),
+            note: None,
+            source,
+            mirrors: known.map(|entry| entry.mirrors.clone()).unwrap_or_default(),
         }
     }
 

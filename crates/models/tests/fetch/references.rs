@@ -98,17 +98,18 @@ fn a_hostile_listing_is_a_typed_error_or_leaves_nothing_to_choose() {
         ("no commit", vec![answer("{\"sha\":\"../../x\"}")]),
         ("hostile names", vec![answer(&model), answer(names)]),
         ("a negative size", vec![answer(&model), answer(r#"[{"type":"file","path":"a.gguf","size":-1}]"#)]),
-        ("a wrong hash", vec![answer(&model), answer(r#"[{"type":"file","path":"a.gguf","size":1,"lfs":{"oid":"x"}}]"#)]),
+        (
+            "a wrong hash",
+            vec![answer(&model), answer(r#"[{"type":"file","path":"a.gguf","size":1,"lfs":{"oid":"x"}}]"#)],
+        ),
         ("no end", vec![answer(&model), answer(&long)]),
         ("another server", vec![answer(&model), elsewhere]),
     ] {
         let bench = bench();
         faults.into_iter().for_each(|fault| bench.hub.fault(On::Hub, fault));
         let error = ask(&bench, "hf:org/other").expect_err(name);
-        let is_typed = matches!(
-            error,
-            ResolveError::Fetch(FetchError::Protocol { .. }) | ResolveError::Ambiguous { .. }
-        );
+        let is_typed =
+            matches!(error, ResolveError::Fetch(FetchError::Protocol { .. }) | ResolveError::Ambiguous { .. });
         assert!(is_typed, "{name}: {error:?}");
         assert_eq!(fs::read_dir(bench.folder.path()).expect("a folder").count(), 0, "{name}");
     }
