@@ -20,20 +20,16 @@ const MAX_BYTES: u64 = 4 << 20;
 const CONVERTER: &str = concat!("llorch ", env!("CARGO_PKG_VERSION"));
 
 /// The models of a machine, by content.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lock {
-    schema: u32,
     /// Name and version of what converts checkpoints.
     pub converter: String,
     /// The models, by id.
-    #[serde(default, rename = "model")]
     pub models: Vec<LockedModel>,
 }
 
 /// One model of a lock.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedModel {
     /// The model.
     pub id: ModelId,
@@ -42,13 +38,11 @@ pub struct LockedModel {
     /// Its commit.
     pub revision: Commit,
     /// Its files.
-    #[serde(rename = "file")]
     pub files: Vec<LockedFile>,
 }
 
 /// One file of a lock.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
     /// Path within the model's folder.
     pub path: FileName,
@@ -143,7 +137,7 @@ impl Lock {
     /// The store cannot be read.
     pub fn of(store: &Store) -> Result<Self, StoreError> {
         let models = store.list()?.models.iter().filter(|model| model.is_complete()).map(locked).collect();
-        Ok(Self { schema: SCHEMA, converter: CONVERTER.to_owned(), models })
+        Ok(Self { converter: CONVERTER.to_owned(), models })
     }
 
     /// The lock in the file `path`.
@@ -154,11 +148,11 @@ impl Lock {
         let text = files::read_text(path, MAX_BYTES);
         let text = text.map_err(|source| LockError::Io { action: "read", path: path.to_owned(), source })?;
         let invalid = |reason: String| LockError::Invalid { path: path.to_owned(), reason };
-        let lock: Self = toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
+        let lock: RawLock = toml::from_str(&text).map_err(|error| invalid(error.message().to_owned()))?;
         if lock.schema != SCHEMA {
             return Err(invalid(format!("it has schema {}, this version reads schema {SCHEMA}", lock.schema)));
         }
-        Ok(lock)
+        Ok(Self { converter: lock.converter, models: lock.model.into_iter().map(LockedModel::from).collect() })
     }
 
     /// Writes it to the file `path`; the same models always make the same text.
@@ -233,6 +227,40 @@ impl LockedModel {
             }
         }
         found
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLock {
+    schema: u32,
+    converter: String,
+    #[serde(default)]
+    model: Vec<RawModel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    id: ModelId,
+    repo: RepoId,
+    revision: Commit,
+    file: Vec<RawFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFile {
+    path: FileName,
+    size_bytes: u64,
+    sha256: Digest,
+}
+
+impl From<RawModel> for LockedModel {
+    fn from(raw: RawModel) -> Self {
+        let file = |raw: RawFile| LockedFile { path: raw.path, size_bytes: raw.size_bytes, sha256: raw.sha256 };
+        let files = raw.file.into_iter().map(file).collect();
+        Self { id: raw.id, repo: raw.repo, revision: raw.revision, files }
     }
 }
 

@@ -5,5 +5,6 @@ mod support;
 mod infer;
 mod interrupt;
 mod models;
+mod models_many;
 mod usage;
 mod worker;

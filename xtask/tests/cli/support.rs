@@ -207,7 +207,7 @@ fn processes_with(marker: &str) -> Vec<String> {
     found
 }
 
-fn model_bytes() -> Vec<u8> {
+pub fn model_bytes() -> Vec<u8> {
     (0..MODEL_BYTES).map(|index| (index * 31 % 251) as u8).collect()
 }
 
