@@ -275,11 +275,19 @@ impl FetchError {
             FetchError::Status { .. } => "check that `HF_ENDPOINT` is the address of a model hub".to_owned(),
             FetchError::Store(error) => return error.hint(),
             FetchError::Interrupted => "run the same command again: what was fetched is kept".to_owned(),
-            FetchError::RepositoryMissing { anonymous: false, .. }
-            | FetchError::RevisionMissing { .. }
-            | FetchError::EntryMissing { .. }
-            | FetchError::Disabled { .. }
-            | FetchError::Protocol { .. }
+            FetchError::RepositoryMissing { anonymous: false, .. } => {
+                "check its name, or set `HF_TOKEN` to a token of an account that may read it".to_owned()
+            }
+            FetchError::RevisionMissing { repo, .. } => {
+                format!("name a commit, branch or tag that is there, or none: `hf:{repo}[@REVISION]`")
+            }
+            FetchError::EntryMissing { repo, .. } => {
+                format!("look at the files on the hub's page of `{repo}`, then name one: `hf:{repo}::FILE`")
+            }
+            FetchError::Disabled { .. } => {
+                "choose another model: `cargo xtask models catalog`".to_owned()
+            }
+            FetchError::Protocol { .. }
             | FetchError::NotCached { .. }
             | FetchError::Io { .. } => return None,
         };

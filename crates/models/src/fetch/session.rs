@@ -3,12 +3,14 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use protocol::catalog::{CatalogEntry, CatalogFile, FileName, Mirror, PipRequirement};
 use protocol::identifiers::Digest;
 
+use super::background::{Syncer, Waited};
 use super::error::SourceFailure;
 use super::hub::Hub;
 use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, hub_cache, local, pip};
@@ -19,6 +21,9 @@ use crate::{disk, files, verify};
 
 /// How often a waiting process looks whether the other one has finished.
 const CLAIM_POLL: Duration = Duration::from_millis(100);
+
+/// From this size on, bringing a file to the disk can take longer than a person waits after Ctrl-C.
+const SLOW_SYNC_BYTES: u64 = 4 << 20;
 
 /// A download that is running.
 pub(super) struct Session<'a> {
@@ -255,9 +260,25 @@ impl Session<'_> {
     /// Gives a verified temporary file its final name.
     pub(super) fn publish(&mut self, file: &FileName, opened: &File, temporary: &Path) -> Result<(), FetchError> {
         let path = self.final_path(file);
+        self.sync(opened, temporary)?;
         files::publish(opened, temporary, &path).map_err(|error| self.write_error(&path, 0, error))?;
         self.report(Event::FileFinished { file: file.clone() });
         Ok(())
+    }
+
+    /// Brings a large file to the disk, looking at the cancel flag meanwhile; a small one takes no time.
+    fn sync(&self, opened: &File, temporary: &Path) -> Result<(), FetchError> {
+        let size_bytes = opened.metadata().map_err(FetchError::reading(temporary))?.len();
+        if size_bytes < SLOW_SYNC_BYTES {
+            return Ok(());
+        }
+        let started = opened.try_clone().and_then(|file| Syncer::start(Arc::new(file)));
+        let syncer = started.map_err(|error| self.write_error(temporary, 0, error))?;
+        let synced = syncer.finish(&mut || self.check_cancel().is_ok());
+        match synced.map_err(|error| self.write_error(temporary, 0, error))? {
+            Waited::Done(()) => Ok(()),
+            Waited::Cancelled => Err(FetchError::Interrupted),
+        }
     }
 
     fn installed(&self) -> Option<Installed> {

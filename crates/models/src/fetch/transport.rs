@@ -19,6 +19,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const LARGE_CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks that may wait for the disk: 2 MiB.
 const CHUNKS_AHEAD: usize = 32;
+/// Connections that are kept for the next part: as many as carry parts, and room for more.
+const IDLE_CONNECTIONS: usize = 8;
 /// Largest answer header that is read.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How we introduce ourselves.
@@ -70,6 +72,7 @@ impl Transport {
             .user_agent(USER_AGENT)
             .max_response_header_size(MAX_HEADER_BYTES)
             .input_buffer_size(LARGE_CHUNK_BYTES)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .timeout_per_read(Some(clocks.idle))
             .timeout_per_write(Some(clocks.idle))
             .timeout_recv_response(Some(clocks.first_byte))

@@ -130,13 +130,19 @@ impl Route {
             }
             _ => return Err(Broken::Refused { is_home, exchange: Box::new(exchange) }),
         }
+        let has_length = announced.text("content-length").is_some();
         let mut at = part.start;
         let host = exchange.host().to_owned();
         loop {
             let piece = exchange.bytes().map_err(Broken::Fetch)?;
-            if !self.take(piece, (&mut at, part.end), &host)? {
-                return Ok(());
+            if self.take(piece, (&mut at, part.end), &host)? {
+                continue;
             }
+            if has_length {
+                // Reading the end that is there anyway lets the next part have the connection.
+                let _end = exchange.bytes();
+            }
+            return Ok(());
         }
     }
 
