@@ -159,7 +159,11 @@ pub(super) fn run(
         let suffix = files::random_suffix().map_err(FetchError::reading(Path::new("/dev/urandom")))?;
         session.writer = Some(suffix);
     }
-    session.fetch()
+    let fetched = session.fetch();
+    if fetched.is_err() {
+        session.remove_empty();
+    }
+    fetched
 }
 
 fn is_newer(installed: &Installed, began: std::time::SystemTime) -> bool {
@@ -329,6 +333,16 @@ impl Session<'_> {
             fs::create_dir_all(parent).map_err(|error| self.write_error(parent, 0, error))?;
         }
         Ok(())
+    }
+
+    /// Removes the folders that were made for nothing: a model of which not one byte came leaves no trace.
+    fn remove_empty(&self) {
+        for file in self.entry.files() {
+            let path = self.final_path(&file.name);
+            let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.directory));
+            // The first that is not empty ends it.
+            let _not_empty = folders.map(fs::remove_dir).find(Result::is_err);
+        }
     }
 
     fn fetch_from_any(&mut self) -> Result<(SourceKind, Vec<ManifestFile>), FetchError> {
