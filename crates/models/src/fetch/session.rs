@@ -314,6 +314,7 @@ impl Session<'_> {
         let manifest = Manifest::new(self.entry, kind, manifest_files);
         manifest.write(&self.directory).map_err(|error| self.write_error(&self.directory, 0, error))?;
         let installed = Installed { manifest, directory: self.directory.clone() };
+        self.remove_scraps();
         verify::remember(&installed);
         self.report(Event::Finished);
         Ok(installed)
@@ -333,6 +334,27 @@ impl Session<'_> {
             fs::create_dir_all(parent).map_err(|error| self.write_error(parent, 0, error))?;
         }
         Ok(())
+    }
+
+    /// Removes what a process that was killed left half-written. No file of a model begins with a dot.
+    fn remove_scraps(&self) {
+        // Where no lock keeps others away, it may be theirs.
+        if self.writer.is_some() {
+            return;
+        }
+        let mut folders: Vec<PathBuf> = self
+            .entry
+            .files()
+            .iter()
+            .filter_map(|file| self.final_path(&file.name).parent().map(Path::to_owned))
+            .collect();
+        folders.push(self.directory.clone());
+        for entry in folders.into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                // What stays is found by `verify`.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Removes the folders that were made for nothing: a model of which not one byte came leaves no trace.

@@ -202,6 +202,15 @@ fn a_side_file_that_lies_costs_a_fetch_and_never_a_wrong_model() {
 }
 
 #[test]
+fn what_a_killed_process_left_half_written_is_cleared_away() {
+    let bench = bench();
+    std::fs::create_dir_all(bench.directory()).expect("a folder");
+    std::fs::write(bench.directory().join(format!(".{FILE}.part.json.0123abcd")), "{").expect("a scrap");
+    bench.assert_installed(&bench.run());
+    assert!(models::verify::verify(&bench.run().result.expect("installed")).is_good());
+}
+
+#[test]
 fn a_damaged_partial_file_is_found_although_it_was_hashed_before() {
     let bench = bench();
     bench.hub.faults(On::Store, 8, Fault::Pass);
