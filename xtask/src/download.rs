@@ -1,14 +1,16 @@
-//! The models of this user as verbs see them, and fetching one with its progress shown.
+//! The models of this user as verbs see them, and fetching one. How it looks is `download/shown.rs`'s.
+
+mod shown;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use indicatif::ProgressBar;
 use models::catalog::Catalog;
-use models::fetch::{self, DownloadRequest, Event, SourceSettings};
+use models::fetch::resolve::{Resolved, in_catalog, resolve};
+use models::fetch::{self, DownloadRequest, SourceSettings};
 use models::places::Places;
+use models::reference::ModelReference;
 use models::store::{Installed, Store};
-use protocol::catalog::{CatalogEntry, EntrySource, FileName};
+use protocol::catalog::{CatalogEntry, EntrySource};
 use protocol::error::ErrorCode;
 use protocol::identifiers::ModelId;
 use serde::Serialize;
@@ -16,10 +18,9 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{Output, size_words, spinner_style, transfer_style};
+use crate::output::{Output, size_words};
 
-/// Between two progress events with `--json`: a person or a program can follow no more.
-const EVENT_PERIOD: Duration = Duration::from_millis(100);
+pub use shown::Board;
 
 /// Catalog, store and places, resolved once.
 #[derive(Debug)]
@@ -32,13 +33,15 @@ pub struct Shelf {
     pub places: Places,
 }
 
-/// How to fetch.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
+/// What to fetch, and how.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The model.
+    pub entry: CatalogEntry,
+    /// Where it may come from; shared by all that are fetched together, so that what one is told holds for all.
+    pub sources: SourceSettings,
     /// Again, although it is here.
     pub force: bool,
-    /// From this path and nowhere else.
-    pub from: Option<PathBuf>,
 }
 
 impl Shelf {
@@ -52,8 +55,32 @@ impl Shelf {
         Ok(Self { catalog, store: Store::open(places.models())?, places })
     }
 
-    /// The id that `name` stands for: of a catalog entry, or of a model that is here and in no catalog any more.
-    pub fn id_of(&self, name: &str) -> Result<ModelId, Failure> {
+    /// Where models may come from.
+    pub fn sources(&self) -> Result<SourceSettings, Failure> {
+        Ok(SourceSettings::from_environment(&self.places.cache.path)?)
+    }
+
+    /// The id that `text` stands for: of a catalog entry, of a model that is here and in no catalog any more, or of what
+    /// was fetched by reference.
+    pub fn id_of(&self, text: &str) -> Result<ModelId, Failure> {
+        let reference = parse(text)?;
+        let name = match &reference {
+            ModelReference::Name(name) => name,
+            ModelReference::Path(_) => return required_id(&reference),
+            ModelReference::Hub(hub) => {
+                if let Some(entry) = in_catalog(hub, &self.catalog) {
+                    return Ok(entry.id.clone());
+                }
+                if hub.file.is_some() {
+                    return required_id(&reference);
+                }
+                let here = self.store.list()?.models;
+                let mut of_repo = here.iter().filter(|model| model.manifest.repo == hub.repo);
+                let first = of_repo.next().filter(|_| of_repo.next().is_none());
+                let message = || Failure::usage(format!("`{text}` does not say which file"));
+                return first.map(|model| model.manifest.id.clone()).ok_or_else(message);
+            }
+        };
         let unknown = match self.catalog.find(name) {
             Ok(entry) => return Ok(entry.id.clone()),
             Err(unknown) => unknown,
@@ -62,6 +89,22 @@ impl Shelf {
             Ok(id) if self.store.directory(&id).symlink_metadata().is_ok() => Ok(id),
             _ => Err(unknown.into()),
         }
+    }
+
+    /// What `text` stands for. Asks the hub for what the catalog does not know; where the hub cannot be reached, a model
+    /// that is here is taken for what it was.
+    pub fn resolve(&self, text: &str, sources: &SourceSettings) -> Result<Resolved, Failure> {
+        let reference = parse(text)?;
+        let error = match resolve(&reference, &self.catalog, sources, interrupt::flag()) {
+            Ok(resolved) => return Ok(resolved),
+            Err(error) => Failure::from(error),
+        };
+        if error.is_interrupt() || matches!(reference, ModelReference::Name(_)) {
+            return Err(error);
+        }
+        let installed = self.id_of(text).ok().and_then(|id| self.store.get(&id).ok().flatten());
+        let installed = installed.filter(Installed::is_complete).ok_or(error)?;
+        Ok(Resolved { entry: installed.manifest.as_entry(None), local: None })
     }
 
     /// Refuses what no worker of this version can load, before anything is fetched or built.
@@ -86,108 +129,44 @@ impl Shelf {
         match self.store.get(id) {
             Ok(Some(installed)) if installed.satisfies(entry) && installed.is_complete() => Ok(installed),
             // A damaged one is fetched again: the download looks at what is there.
-            Ok(_) | Err(_) => self.download(output, entry, &Options::default()),
+            Ok(_) | Err(_) => {
+                let wanted = Wanted { entry: entry.clone(), sources: self.sources()?, force: false };
+                self.download(&wanted, &Board::new(output, std::slice::from_ref(&wanted)))
+            }
         }
     }
 
     /// Fetches a model. Ctrl-C keeps what was fetched for the next run.
-    pub fn download(&self, output: Output, entry: &CatalogEntry, options: &Options) -> Result<Installed, Failure> {
-        let mut sources = SourceSettings::from_environment(&self.places.cache.path)?;
-        sources.local.clone_from(&options.from);
-        let request = DownloadRequest { entry, store: &self.store, sources: &sources, force: options.force };
-        let mut shown = Shown::new(output, entry);
+    pub fn download(&self, wanted: &Wanted, board: &Board) -> Result<Installed, Failure> {
+        let Wanted { entry, sources, force } = wanted;
+        let request = DownloadRequest { entry, store: &self.store, sources, force: *force };
+        let mut shown = board.line(entry.id.as_str());
         let installed = fetch::download(&request, &mut |event| shown.show(event), interrupt::flag());
-        shown.bar.finish_and_clear();
+        shown.finish();
         Ok(installed?)
     }
 }
 
-/// The progress of one model, on a terminal as a bar, with `--json` as events, else not at all.
-struct Shown {
-    output: Output,
-    model: String,
-    bar: ProgressBar,
-    next_event: Instant,
+fn parse(text: &str) -> Result<ModelReference, Failure> {
+    let hint = "a model is an id of the catalog, `hf:org/repo[@revision][::file]`, or a path";
+    text.parse().map_err(|error: protocol::identifiers::IdentifierError| Failure::usage(error.to_string()).hint(hint))
 }
 
-#[derive(Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Line<'a> {
-    AlreadyInstalled { model: &'a str },
-    Waiting { model: &'a str, bytes: u64 },
-    Resolving { model: &'a str, source: String },
-    SourceFailed { model: &'a str, source: String, reason: &'a str },
-    Started { model: &'a str, file: &'a FileName, total_bytes: Option<u64>, resumed_bytes: u64 },
-    Progress { model: &'a str, bytes: u64 },
-    Retrying { model: &'a str, delay_ms: u128, reason: &'a str },
-    Verifying { model: &'a str, file: &'a FileName },
-    FileFinished { model: &'a str, file: &'a FileName },
-    Installed { model: &'a str },
+fn required_id(reference: &ModelReference) -> Result<ModelId, Failure> {
+    reference.derived_id().ok_or_else(|| Failure::usage(format!("`{reference}` does not say which file")))
 }
 
-impl Shown {
-    fn new(output: Output, entry: &CatalogEntry) -> Self {
-        Self { output, model: entry.id.to_string(), bar: output.progress(), next_event: Instant::now() }
-    }
-
-    fn show(&mut self, event: Event) {
-        self.draw(&event);
-        let model = self.model.as_str();
-        let line = match &event {
-            Event::AlreadyInstalled => Line::AlreadyInstalled { model },
-            Event::Waiting { bytes } => Line::Waiting { model, bytes: *bytes },
-            Event::Resolving { source } => Line::Resolving { model, source: source.to_string() },
-            Event::SourceFailed { source, reason, .. } => {
-                Line::SourceFailed { model, source: source.to_string(), reason }
+impl From<fetch::resolve::ResolveError> for Failure {
+    fn from(error: fetch::resolve::ResolveError) -> Self {
+        use fetch::resolve::ResolveError;
+        let hint = error.hint();
+        match error {
+            ResolveError::Unknown(unknown) => unknown.into(),
+            ResolveError::Fetch(error) => error.into(),
+            ResolveError::Ambiguous { ref files, .. } => {
+                Failure::usage(error.to_string()).known(files.clone()).maybe_hint(hint)
             }
-            Event::Started { file, total_bytes, resumed_bytes } => {
-                Line::Started { model, file, total_bytes: *total_bytes, resumed_bytes: *resumed_bytes }
-            }
-            Event::Progress { bytes } => {
-                if Instant::now() < self.next_event {
-                    return;
-                }
-                self.next_event = Instant::now() + EVENT_PERIOD;
-                Line::Progress { model, bytes: *bytes }
-            }
-            Event::Retrying { delay, reason } => Line::Retrying { model, delay_ms: delay.as_millis(), reason },
-            Event::Verifying { file } => Line::Verifying { model, file },
-            Event::FileFinished { file } => Line::FileFinished { model, file },
-            Event::Finished => Line::Installed { model },
-        };
-        // A reader that went away is noticed when the result is printed; the download is worth finishing.
-        let _nobody_reads = self.output.event(&line);
-    }
-
-    fn draw(&self, event: &Event) {
-        let say = |text: String| self.bar.suspend(|| self.output.warning(text));
-        match event {
-            Event::AlreadyInstalled | Event::Finished | Event::FileFinished { .. } => {}
-            Event::Waiting { .. } => {
-                self.bar.set_message(format!("{}: another process is fetching it, waiting", self.model));
-            }
-            Event::Resolving { source } => {
-                self.bar.set_style(spinner_style());
-                self.bar.set_message(format!("{}: asking {source}", self.model));
-            }
-            // Its hint is for the case that no other source helps, and then the error has it.
-            Event::SourceFailed { source, reason, .. } => say(format!("{source}: {reason}")),
-            Event::Started { file, total_bytes, resumed_bytes } => {
-                if let Some(total_bytes) = total_bytes {
-                    self.bar.set_style(transfer_style());
-                    self.bar.set_length(*total_bytes);
-                }
-                self.bar.set_message(format!("{}: {}", self.model, file.base_name()));
-                self.bar.set_position(*resumed_bytes);
-                // Bytes of an earlier run are no speed of this one.
-                self.bar.reset_eta();
-            }
-            Event::Progress { bytes } => self.bar.set_position(*bytes),
-            Event::Retrying { delay, reason } => say(format!("{reason}; trying again in {} s", delay.as_secs().max(1))),
-            Event::Verifying { file } => {
-                self.bar.set_style(spinner_style());
-                self.bar.set_message(format!("{}: verifying {}", self.model, file.base_name()));
-            }
+            ResolveError::NoModel { .. } => Failure::usage(error.to_string()).maybe_hint(hint),
         }
     }
 }

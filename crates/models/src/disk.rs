@@ -22,11 +22,16 @@ pub(crate) fn occupied_bytes(directory: &Path) -> u64 {
     };
     let sizes = entries.flatten().map(|entry| match entry.file_type() {
         Ok(kind) if kind.is_dir() => occupied_bytes(&entry.path()),
-        // `blocks` counts 512 bytes each, whatever the file system's own block is.
-        Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |metadata| metadata.blocks().saturating_mul(512)),
+        Ok(kind) if kind.is_file() => entry.metadata().map_or(0, |metadata| blocks_bytes(&metadata)),
         _ => 0,
     });
     sizes.fold(0, u64::saturating_add)
+}
+
+/// Bytes that a file occupies on disk.
+pub(crate) fn blocks_bytes(metadata: &std::fs::Metadata) -> u64 {
+    // `blocks` counts 512 bytes each, whatever the file system's own block is.
+    metadata.blocks().saturating_mul(512)
 }
 
 /// What is needed to write `size_bytes` more: the size and 5 %.

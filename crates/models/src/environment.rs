@@ -36,6 +36,10 @@ pub const HUB_TOKEN_PATH: &str = "HF_TOKEN_PATH";
 pub const HUB_DISABLE_IMPLICIT_TOKEN: &str = "HF_HUB_DISABLE_IMPLICIT_TOKEN";
 /// The hub's home directory.
 pub const HUB_HOME: &str = "HF_HOME";
+/// The hub's cache of repositories.
+pub const HUB_CACHE: &str = "HF_HUB_CACHE";
+/// The older name of the same.
+pub const HUB_CACHE_OLD: &str = "HUGGINGFACE_HUB_CACHE";
 /// When on, the hub is not contacted.
 pub const HUB_OFFLINE: &str = "HF_HUB_OFFLINE";
 /// The older name of the same switch.

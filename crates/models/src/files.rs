@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -44,6 +44,13 @@ pub(crate) fn read_own_text(path: &Path, max_bytes: u64) -> io::Result<String> {
     read_limited(open_regular(path)?, max_bytes)
 }
 
+/// The first `bytes` bytes of a file of the store, or all of it if it is shorter.
+pub(crate) fn read_beginning(path: &Path, bytes: u64) -> io::Result<Vec<u8>> {
+    let mut beginning = Vec::new();
+    open_regular(path)?.take(bytes).read_to_end(&mut beginning)?;
+    Ok(beginning)
+}
+
 fn read_limited(file: File, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(max_bytes.saturating_add(1)).read_to_string(&mut text)?;
@@ -55,14 +62,24 @@ fn read_limited(file: File, max_bytes: u64) -> io::Result<String> {
 
 /// Replaces `path` by `bytes`: a reader sees the old content or the new, never a part.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, true)
+}
+
+/// As [`write_atomic`], without waiting for the disk: it survives the end of the process, not that of the machine.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, false)
+}
+
+fn put(path: &Path, bytes: &[u8], is_durable: bool) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("the path has no parent"))?;
     let name = path.file_name().ok_or_else(|| io::Error::other("the path has no name"))?.to_string_lossy().into_owned();
     let temporary = directory.join(format!(".{name}.{}", random_suffix()?));
     let written = File::create_new(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
-        file.sync_all()
+        if is_durable { file.sync_all() } else { Ok(()) }
     });
-    let renamed = written.and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_directory(directory));
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    let renamed = renamed.and_then(|()| if is_durable { sync_directory(directory) } else { Ok(()) });
     if renamed.is_err() {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
@@ -72,10 +89,84 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Gives a complete, verified file its final name: read-only, on disk, then renamed, then the folder on disk.
 pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(0o444))?;
+    // What is read-only may have other names (a hub's cache), whose permissions are not ours to change.
+    if file.metadata()?.mode() & 0o222 != 0 {
+        file.set_permissions(Permissions::from_mode(0o444))?;
+    }
     file.sync_all()?;
     fs::rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Takes a file's final name away: it becomes a partial file that can be written to. Where other names share its bytes
+/// (a hub's cache) it is a copy, so that nothing is written through to them.
+pub(crate) fn unpublish(path: &Path, temporary: &Path) -> io::Result<()> {
+    let file = open_regular(path)?;
+    if file.metadata()?.nlink() > 1 {
+        copy(&file, temporary)?;
+        return fs::remove_file(path);
+    }
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    fs::rename(path, temporary)
+}
+
+/// A copy of a file under a name that is not its last.
+pub(crate) fn copy(from: &File, to: &Path) -> io::Result<File> {
+    if let Some(shared) = share_blocks(from, to) {
+        return Ok(shared);
+    }
+    let target = open_partial(to)?;
+    target.set_len(0)?;
+    let (mut source, mut sink) = (from, &target);
+    io::copy(&mut source, &mut sink)?;
+    Ok(target)
+}
+
+/// A copy that takes no space until one of the two is written to, where the file system can do that.
+pub(crate) fn share_blocks(from: &File, to: &Path) -> Option<File> {
+    #[cfg(target_os = "linux")]
+    {
+        let target = open_partial(to).ok()?;
+        target.set_len(0).ok()?;
+        rustix::fs::ioctl_ficlone(&target, from).is_ok().then_some(target)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let (_, _) = (from, to);
+        None
+    }
+}
+
+/// A second name for a file, on the same file system.
+pub(crate) fn link(from: &Path, to: &Path) -> io::Result<()> {
+    remove_if_there(to)?;
+    fs::hard_link(from, to)
+}
+
+/// Puts the verified file `from` under a name outside the store: the same file where that can be, else a copy.
+pub(crate) fn lend(from: &Path, to: &Path) -> io::Result<()> {
+    let temporary = to.with_added_extension(format!("{}.llorch", random_suffix()?));
+    let lent = link(from, &temporary).or_else(|_| {
+        let file = copy(&open_regular(from)?, &temporary)?;
+        file.set_permissions(Permissions::from_mode(0o444))
+    });
+    let lent = lent.and_then(|()| fs::rename(&temporary, to));
+    if lent.is_err() {
+        // The first error is the one that matters.
+        let _ = fs::remove_file(&temporary);
+    }
+    lent
+}
+
+/// Makes `path` a link to `target`, in one step.
+pub(crate) fn point(path: &Path, target: &Path) -> io::Result<()> {
+    let temporary = path.with_added_extension(format!("{}.llorch", random_suffix()?));
+    std::os::unix::fs::symlink(target, &temporary)?;
+    let renamed = fs::rename(&temporary, path);
+    if renamed.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    renamed
 }
 
 /// Makes names in a folder durable.

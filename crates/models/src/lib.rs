@@ -7,10 +7,14 @@ pub mod environment;
 pub mod places;
 
 pub mod catalog;
+pub mod reference;
 pub mod store;
 
 pub mod fetch;
+pub mod fit;
+pub mod hub_cache;
 pub mod info;
+pub mod lock;
 pub mod verify;
 
 pub mod disk;

@@ -7,6 +7,7 @@
 mod claim;
 mod error;
 pub mod manifest;
+pub mod prune;
 
 use std::fs;
 use std::io;

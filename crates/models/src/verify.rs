@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -14,8 +15,9 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::{Digest, ModelId};
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::partial;
 use crate::files;
-use crate::hashing::Hasher;
+use crate::hashing::{ChunkCheck, Hasher};
 use crate::store::manifest::{MANIFEST_NAME, ManifestFile};
 use crate::store::{Installed, Store, StoreError};
 
@@ -23,6 +25,8 @@ use crate::store::{Installed, Store, StoreError};
 const MARKS_NAME: &str = "verified.json";
 /// No kernel we run on stamps files more coarsely (10 ms at 100 Hz), with as much again to spare.
 const COARSEST_TICK: Duration = Duration::from_millis(20);
+/// Bytes read from a chunk at once.
+const BUFFER_BYTES: usize = 256 * 1024;
 /// Largest file of marks that is read.
 const MAX_MARKS_BYTES: u64 = 4 << 20;
 
@@ -63,6 +67,8 @@ pub enum Fault {
         expected: u64,
         /// Its size now.
         actual: u64,
+        /// Which of its bytes are wrong or missing, where that can be told.
+        damaged: Option<Vec<Range<u64>>>,
     },
     /// A file has other bytes than it had.
     #[error("`{file}` has the wrong content: expected {expected}, got {actual}")]
@@ -73,6 +79,8 @@ pub enum Fault {
         expected: Digest,
         /// Its hash now.
         actual: Digest,
+        /// Which of its bytes are wrong, where that can be told.
+        damaged: Option<Vec<Range<u64>>>,
     },
     /// A file cannot be read, or is something else than a file.
     #[error("`{file}` cannot be read: {reason}")]
@@ -91,6 +99,15 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Which bytes of the file are wrong or missing, where that can be told.
+    #[must_use]
+    pub fn damaged(&self) -> Option<&[Range<u64>]> {
+        match self {
+            Fault::Size { damaged, .. } | Fault::Content { damaged, .. } => damaged.as_deref(),
+            Fault::Missing { .. } | Fault::Unreadable { .. } | Fault::Extra { .. } => None,
+        }
+    }
+
     /// The file of the manifest that is concerned, if one is.
     #[must_use]
     pub fn file(&self) -> Option<&FileName> {
@@ -113,7 +130,7 @@ pub enum VerifyError {
         /// The model.
         id: ModelId,
         /// The first thing that is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// The caller cancelled.
     #[error("interrupted")]
@@ -184,7 +201,8 @@ pub fn verify_with(
     Ok(report)
 }
 
-/// Removes the files that `report` found wrong, and the manifest, so that a plain download fetches just those again.
+/// Prepares a repair: removes the manifest and the files that `report` found wrong, so that a plain download fetches just
+/// those again. A file of which is known what is wrong becomes a partial file that lacks only that.
 ///
 /// # Errors
 /// The model is being fetched, or the system refuses.
@@ -193,20 +211,40 @@ pub fn discard_faulty(store: &Store, installed: &Installed, report: &Report) -> 
     let Some(_claim) = store.try_claim(id)? else {
         return Err(StoreError::Busy { id: id.clone() });
     };
-    let faulty: Vec<PathBuf> =
-        report.faults.iter().filter_map(Fault::file).map(|file| installed.path_of(file)).collect();
+    let faulty: Vec<&Fault> = report.faults.iter().filter(|fault| fault.file().is_some()).collect();
     if faulty.is_empty() {
         return Ok(());
     }
     // The manifest first: without it nothing claims that the files are there.
-    for path in std::iter::once(installed.directory.join(MANIFEST_NAME)).chain(faulty) {
-        let removed = match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(&path),
-            _ => files::remove_if_there(&path),
+    let manifest_path = installed.directory.join(MANIFEST_NAME);
+    files::remove_if_there(&manifest_path).map_err(StoreError::io("delete", &manifest_path))?;
+    for fault in faulty {
+        let Some(line) = installed.manifest.files.iter().find(|line| Some(&line.path) == fault.file()) else {
+            continue;
         };
-        removed.map_err(StoreError::io("delete", &path))?;
+        let path = installed.path_of(&line.path);
+        let set_aside = match fault.damaged() {
+            Some(damaged) => set_aside(&path, line, damaged),
+            None => remove(&path),
+        };
+        set_aside.map_err(StoreError::io("set aside", &path))?;
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        _ => files::remove_if_there(path),
+    }
+}
+
+fn set_aside(path: &Path, line: &ManifestFile, damaged: &[Range<u64>]) -> io::Result<()> {
+    let temporary = path.with_file_name(format!("{}.part", line.path.base_name()));
+    // What a download left before belongs to the same name and knows less.
+    files::remove_if_there(&temporary)?;
+    partial::leave(&temporary, line, damaged)?;
+    files::unpublish(path, &temporary)
 }
 
 /// The only way to a model file that is about to be loaded: opens it without following links and makes sure that it is
@@ -216,7 +254,7 @@ pub fn discard_faulty(store: &Store, installed: &Installed, report: &Report) -> 
 /// [`VerifyError::Damaged`] if any file of the model is not what was installed.
 pub fn open_model(installed: &Installed, cancel: &AtomicBool) -> Result<File, VerifyError> {
     let id = &installed.manifest.id;
-    let damaged = |fault| VerifyError::Damaged { id: id.clone(), fault };
+    let damaged = |fault| VerifyError::Damaged { id: id.clone(), fault: Box::new(fault) };
     let mut marks = Marks::read(&installed.directory);
     let mut is_changed = false;
     for file in &installed.manifest.files {
@@ -286,7 +324,8 @@ fn check_file(
     let metadata = settled(opened.metadata().map_err(unreadable)?);
     if metadata.len() != file.size_bytes {
         let (expected, actual) = (file.size_bytes, metadata.len());
-        return Err(Stop::Fault(Fault::Size { file: name(), expected, actual }));
+        let damaged = damaged_parts(&opened, file, is_cancelled)?;
+        return Err(Stop::Fault(Fault::Size { file: name(), expected, actual, damaged }));
     }
     let mut hasher = Hasher::new();
     hasher.read_all(&mut opened, unreadable, &mut |bytes| match is_cancelled(bytes) {
@@ -295,9 +334,55 @@ fn check_file(
     })?;
     let sums = hasher.finish();
     if sums.sha256 != file.sha256 {
-        return Err(Stop::Fault(Fault::Content { file: name(), expected: file.sha256, actual: sums.sha256 }));
+        let damaged = damaged_parts(&opened, file, is_cancelled)?;
+        let (expected, actual) = (file.sha256, sums.sha256);
+        return Err(Stop::Fault(Fault::Content { file: name(), expected, actual, damaged }));
     }
     Ok(Mark::of(&metadata))
+}
+
+/// Which chunks of a file are not what they were; `None` if nothing tells, or if every chunk seems good.
+fn damaged_parts(
+    opened: &File,
+    file: &ManifestFile,
+    is_cancelled: &mut dyn FnMut(u64) -> bool,
+) -> Result<Option<Vec<Range<u64>>>, Stop> {
+    let Some(chunks) = file.chunks.as_ref().filter(|chunks| chunks.fit(file.size_bytes)) else {
+        return Ok(None);
+    };
+    let mut damaged: Vec<Range<u64>> = Vec::new();
+    let mut buffer = vec![0_u8; BUFFER_BYTES];
+    for index in 0..=chunks.waypoints.len() {
+        let start = chunks.chunk_bytes.saturating_mul(index as u64);
+        let chunk = start..start.saturating_add(chunks.chunk_bytes).min(file.size_bytes);
+        let mut check = ChunkCheck::new(index, chunks.chunk_bytes, (&chunks.waypoints, file.sha256));
+        let mut at = chunk.start;
+        while at < chunk.end {
+            if is_cancelled(file.size_bytes) {
+                return Err(Stop::Cancelled);
+            }
+            let wanted = usize::try_from(chunk.end - at).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+            let Ok(()) = opened.read_exact_at(&mut buffer[..wanted], at) else {
+                // Behind the end, or on a bad spot of the disk.
+                check = None;
+                break;
+            };
+            if let Some(check) = &mut check {
+                check.update(&buffer[..wanted]);
+            }
+            at += wanted as u64;
+        }
+        if check.is_some_and(ChunkCheck::passes) {
+            continue;
+        }
+        match damaged.last_mut().filter(|last| last.end == chunk.start) {
+            Some(last) => last.end = chunk.end,
+            None => damaged.push(chunk),
+        }
+    }
+    // A file that is too long has only good chunks: cutting it is its repair.
+    let is_too_long = opened.metadata().is_ok_and(|metadata| metadata.len() > file.size_bytes);
+    Ok((is_too_long || !damaged.is_empty()).then_some(damaged))
 }
 
 /// What lies in the folder and is neither a file of the model, nor ours, nor an unfinished download.

@@ -5,6 +5,7 @@
 //! what a framework exists to prevent. What is asked of whom is `answer.rs`'s, bytes on the wire are `server.rs`'s.
 
 mod answer;
+mod content;
 mod fault;
 mod git_blob;
 mod server;
@@ -13,9 +14,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+pub use content::Content;
 pub use fault::{Fault, On};
 pub use git_blob::git_blob_sha1;
 
@@ -32,6 +35,7 @@ pub struct HubBuilder {
     repos: BTreeMap<String, Repo>,
     tokens: BTreeMap<String, Vec<String>>,
     bytes_per_second: Option<u64>,
+    total_bytes_per_second: Option<u64>,
 }
 
 /// One repository.
@@ -60,7 +64,7 @@ enum Access {
 
 #[derive(Debug, Clone)]
 struct RepoFile {
-    bytes: Arc<Vec<u8>>,
+    content: Content,
     /// Whether it lives in the large-file store.
     is_large: bool,
     sha256: String,
@@ -76,6 +80,8 @@ pub struct Seen {
     pub method: String,
     /// Path and query.
     pub target: String,
+    /// When it was there in full.
+    pub at: Instant,
     /// Headers, names in lower case.
     pub headers: BTreeMap<String, String>,
     /// Status it was answered with; 0 if it was not.
@@ -104,6 +110,8 @@ struct State {
     faults: Mutex<VecDeque<(On, u32, Fault)>>,
     seen: Mutex<Vec<Seen>>,
     body_bytes: AtomicU64,
+    /// When the shared line is free again.
+    line_free_at: Mutex<Instant>,
     is_stopping: AtomicBool,
 }
 
@@ -118,18 +126,24 @@ impl Repo {
     /// Adds a file of the large-file store: served by redirect from the other port, named by its SHA-256.
     #[must_use]
     pub fn large(self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        self.file(path, bytes.into(), true)
+        self.file(path, Content::from(bytes.into()), true)
+    }
+
+    /// Adds a file of the large-file store whose bytes need not be in memory: so many zeros, or a file on disk.
+    #[must_use]
+    pub fn huge(self, path: &str, content: Content) -> Self {
+        self.file(path, content, true)
     }
 
     /// Adds a small file: served at once, named by its git blob hash.
     #[must_use]
     pub fn small(self, path: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        self.file(path, bytes.into(), false)
+        self.file(path, Content::from(bytes.into()), false)
     }
 
-    fn file(mut self, path: &str, bytes: Vec<u8>, is_large: bool) -> Self {
-        let (sha256, git_sha1) = (sha256_hex(&bytes), git_blob_sha1(&bytes));
-        self.files.insert(path.to_owned(), RepoFile { bytes: Arc::new(bytes), is_large, sha256, git_sha1 });
+    fn file(mut self, path: &str, content: Content, is_large: bool) -> Self {
+        let (sha256, git_sha1) = (content.sha256(), content.git_sha1());
+        self.files.insert(path.to_owned(), RepoFile { content, is_large, sha256, git_sha1 });
         self
     }
 
@@ -186,6 +200,12 @@ impl HubBuilder {
         Self { bytes_per_second: Some(rate), ..self }
     }
 
+    /// Limits the rate of all bodies together, as a line of that speed would.
+    #[must_use]
+    pub fn total_bytes_per_second(self, rate: u64) -> Self {
+        Self { total_bytes_per_second: Some(rate), ..self }
+    }
+
     /// Starts serving on two loopback ports.
     ///
     /// # Panics
@@ -200,6 +220,7 @@ impl HubBuilder {
             faults: Mutex::default(),
             seen: Mutex::default(),
             body_bytes: AtomicU64::new(0),
+            line_free_at: Mutex::new(Instant::now()),
             is_stopping: AtomicBool::new(false),
         });
         server::serve(hub_listener, On::Hub, Arc::clone(&state));
@@ -235,6 +256,11 @@ impl Hub {
     /// Plays `fault` on the next `times` requests to `on`.
     pub fn faults(&self, on: On, times: u32, fault: Fault) {
         self.state.faults.lock().unwrap_or_else(PoisonError::into_inner).push_back((on, times, fault));
+    }
+
+    /// Plays no fault any more.
+    pub fn clear_faults(&self) {
+        self.state.faults.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Everything that was asked so far, in order of arrival.
@@ -278,6 +304,15 @@ impl State {
             faults.remove(index);
         }
         Some(fault)
+    }
+
+    /// When so many bytes more may go over the shared line; at once if there is no limit.
+    fn turn(&self, bytes: u64) -> Option<Instant> {
+        let rate = self.content.total_bytes_per_second?;
+        let mut free_at = self.line_free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = (*free_at).max(Instant::now());
+        *free_at = turn + Duration::from_secs_f64(bytes as f64 / rate.max(1) as f64);
+        Some(turn)
     }
 
     fn record(&self, seen: Seen) -> usize {

@@ -110,6 +110,18 @@ impl Home {
         command
     }
 
+    /// Another program in the environment of this home's.
+    pub fn prepared(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.command(program, arguments);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    /// Where the command is installed.
+    pub fn program(&self) -> String {
+        self.installed().display().to_string()
+    }
+
     /// The command under its installed name, the pool beside it; both are the programs under test.
     fn installed(&self) -> PathBuf {
         let command = self.path("bin/llorch");
@@ -207,7 +219,7 @@ fn processes_with(marker: &str) -> Vec<String> {
     found
 }
 
-fn model_bytes() -> Vec<u8> {
+pub fn model_bytes() -> Vec<u8> {
     (0..MODEL_BYTES).map(|index| (index * 31 % 251) as u8).collect()
 }
 

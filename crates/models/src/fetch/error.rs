@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::catalog::{Commit, FileName, RepoId};
+use protocol::catalog::{FileName, RepoId};
 use protocol::error::ErrorCode;
 
 use super::Source;
@@ -64,16 +64,16 @@ pub enum FetchError {
     RevisionMissing {
         /// The repository.
         repo: RepoId,
-        /// The commit.
-        revision: Commit,
+        /// Commit, branch or tag.
+        revision: String,
     },
     /// The revision has no such file.
     #[error("`{repo}` has no file `{file}` at `{revision}`")]
     EntryMissing {
         /// The repository.
         repo: RepoId,
-        /// The commit.
-        revision: Commit,
+        /// Commit, branch or tag.
+        revision: String,
         /// The file.
         file: FileName,
     },
@@ -126,6 +126,14 @@ pub enum FetchError {
     Connection {
         /// Who sent the bytes.
         host: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// The cache of the hub's own client has not got it.
+    #[error("`{file}` cannot be taken from the hub's cache: {reason}")]
+    NotCached {
+        /// The file.
+        file: FileName,
         /// What the system says.
         reason: String,
     },
@@ -267,11 +275,20 @@ impl FetchError {
             FetchError::Status { .. } => "check that `HF_ENDPOINT` is the address of a model hub".to_owned(),
             FetchError::Store(error) => return error.hint(),
             FetchError::Interrupted => "run the same command again: what was fetched is kept".to_owned(),
-            FetchError::RepositoryMissing { anonymous: false, .. }
-            | FetchError::RevisionMissing { .. }
-            | FetchError::EntryMissing { .. }
-            | FetchError::Disabled { .. }
-            | FetchError::Protocol { .. }
+            FetchError::RepositoryMissing { anonymous: false, .. } => {
+                "check its name, or set `HF_TOKEN` to a token of an account that may read it".to_owned()
+            }
+            FetchError::RevisionMissing { repo, .. } => {
+                format!("name a commit, branch or tag that is there, or none: `hf:{repo}[@REVISION]`")
+            }
+            FetchError::EntryMissing { repo, .. } => {
+                format!("look at the files on the hub's page of `{repo}`, then name one: `hf:{repo}::FILE`")
+            }
+            FetchError::Disabled { .. } => {
+                "choose another model: `cargo xtask models catalog`".to_owned()
+            }
+            FetchError::Protocol { .. }
+            | FetchError::NotCached { .. }
             | FetchError::Io { .. } => return None,
         };
         Some(hint)
@@ -297,6 +314,7 @@ impl FetchError {
             | FetchError::Protocol { .. }
             | FetchError::Unreachable { .. }
             | FetchError::Connection { .. }
+            | FetchError::NotCached { .. }
             | FetchError::SwitchedOff { .. }
             | FetchError::Offline { .. }
             | FetchError::DiskFull { .. }
@@ -311,6 +329,7 @@ impl FetchError {
         matches!(
             self,
             FetchError::Unreachable { .. }
+                | FetchError::NotCached { .. }
                 | FetchError::SwitchedOff { .. }
                 | FetchError::PythonMissing { .. }
                 | FetchError::PipFailed { .. }

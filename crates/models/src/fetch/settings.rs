@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use super::limiter::Limiter;
 use crate::environment::{self, Lookup};
 use crate::{disk, files};
 
@@ -32,8 +33,32 @@ pub struct SourceSettings {
     pub cache: PathBuf,
     /// Limits of waiting.
     pub clocks: Clocks,
+    /// How large files travel.
+    pub shape: TransferShape,
+    /// What servers asked for; shared by everybody who got a clone of these settings.
+    pub limiter: Limiter,
+    /// The hub's own cache: files that lie there are not fetched.
+    pub hub_cache: Option<PathBuf>,
     /// How free space is measured; a test gives another answer.
     pub free_bytes: fn(&Path) -> io::Result<u64>,
+}
+
+/// How large files travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransferShape {
+    /// Connections that fetch parts of one file at the same time.
+    pub connections: usize,
+    /// Bytes one request asks for, and bytes of a chunk that can be repaired alone: a multiple of 64. Larger files than
+    /// this go over several connections, if the server proves that it can serve ranges.
+    pub range_bytes: u64,
+}
+
+impl Default for TransferShape {
+    fn default() -> Self {
+        // Four connections fill lines that one does not, and are few enough for any server. 16 MiB take a second at
+        // 130 Mbit/s, so that a request more costs nothing.
+        Self { connections: 4, range_bytes: 16 << 20 }
+    }
 }
 
 /// Limits of waiting. Each covers the network only, never hashing or writing.
@@ -180,6 +205,9 @@ impl SourceSettings {
             local: None,
             cache: cache.to_owned(),
             clocks: Clocks::default(),
+            shape: TransferShape::default(),
+            limiter: Limiter::default(),
+            hub_cache: hub_cache(lookup),
             free_bytes: disk::free_bytes,
         })
     }
@@ -196,18 +224,28 @@ fn token(lookup: Lookup<'_>) -> Result<Option<Token>, SettingsError> {
             return Ok(token);
         }
     }
-    let home = || {
-        let base = environment::absolute_path(lookup, environment::XDG_CACHE_HOME);
-        let below_home = || environment::absolute_path(lookup, environment::HOME).map(|home| home.join(".cache"));
-        let default = || base.or_else(below_home).map(|base| base.join("huggingface"));
-        expanded_path(lookup, environment::HUB_HOME).or_else(default)
-    };
-    let path = expanded_path(lookup, environment::HUB_TOKEN_PATH).or_else(|| home().map(|home| home.join("token")));
+    let path =
+        expanded_path(lookup, environment::HUB_TOKEN_PATH).or_else(|| hub_home(lookup).map(|home| home.join("token")));
     // A file that is not there or cannot be read is no token, as for the hub's own client.
     match path.and_then(|path| files::read_text(&path, MAX_TOKEN_BYTES).ok().map(|text| (path, text))) {
         Some((path, text)) => Token::parse(&text, &format!("`{}`", path.display())),
         None => Ok(None),
     }
+}
+
+/// The hub's home directory, by its own rules.
+fn hub_home(lookup: Lookup<'_>) -> Option<PathBuf> {
+    let base = environment::absolute_path(lookup, environment::XDG_CACHE_HOME);
+    let below_home = || environment::absolute_path(lookup, environment::HOME).map(|home| home.join(".cache"));
+    let default = || base.or_else(below_home).map(|base| base.join("huggingface"));
+    expanded_path(lookup, environment::HUB_HOME).or_else(default)
+}
+
+/// The hub's cache: the variable, its older name, else `hub` in the home directory.
+fn hub_cache(lookup: Lookup<'_>) -> Option<PathBuf> {
+    let named = [environment::HUB_CACHE, environment::HUB_CACHE_OLD];
+    let named = named.into_iter().find_map(|name| expanded_path(lookup, name));
+    named.or_else(|| hub_home(lookup).map(|home| home.join("hub")))
 }
 
 /// A path variable of the hub's: a leading `~` is the home directory; empty counts as not set.
@@ -257,6 +295,18 @@ mod tests {
         let split = resolve(&[("HF_TOKEN", "a\nAuthorization: b")]).expect_err("a header trick");
         assert!(!split.to_string().contains("Authorization"));
         assert!(!format!("{:?}", parsed("hf_secret")).contains("hf_secret"));
+    }
+
+    #[test]
+    fn the_hubs_cache_is_where_the_hubs_client_puts_it() {
+        let cache = |variables: &[(&str, &str)]| resolve(variables).expect("settings").hub_cache;
+        let at = |path: &str| Some(Path::new(path).to_owned());
+        assert_eq!(cache(&[("HOME", "/h")]), at("/h/.cache/huggingface/hub"));
+        assert_eq!(cache(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/x")]), at("/x/huggingface/hub"));
+        assert_eq!(cache(&[("HOME", "/h"), ("HF_HOME", "~/hf")]), at("/h/hf/hub"));
+        assert_eq!(cache(&[("HF_HOME", "/hf"), ("HUGGINGFACE_HUB_CACHE", "/old")]), at("/old"));
+        assert_eq!(cache(&[("HF_HUB_CACHE", "/new"), ("HUGGINGFACE_HUB_CACHE", "/old")]), at("/new"));
+        assert_eq!(cache(&[]), None);
     }
 
     #[test]

@@ -15,8 +15,12 @@ use super::{Clocks, FetchError};
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 /// Bytes read from the network at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes read at once where no other thread takes them.
+const LARGE_CHUNK_BYTES: usize = 256 * 1024;
 /// Chunks that may wait for the disk: 2 MiB.
 const CHUNKS_AHEAD: usize = 32;
+/// Connections that are kept for the next part: as many as carry parts, and room for more.
+const IDLE_CONNECTIONS: usize = 8;
 /// Largest answer header that is read.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
 /// How we introduce ourselves.
@@ -35,6 +39,15 @@ pub(super) struct Question<'a> {
     pub(super) headers: Vec<(&'static str, String)>,
     /// Give up on an address that does not answer soon, because another source is left to try.
     pub(super) briefly: bool,
+}
+
+/// An exchange on the caller's own thread: for those that have one.
+pub(super) struct Exchange {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    reader: ureq::BodyReader<'static>,
+    host: String,
+    buffer: Vec<u8>,
 }
 
 /// An answer that is arriving.
@@ -58,6 +71,8 @@ impl Transport {
             .max_redirects(0)
             .user_agent(USER_AGENT)
             .max_response_header_size(MAX_HEADER_BYTES)
+            .input_buffer_size(LARGE_CHUNK_BYTES)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .timeout_per_read(Some(clocks.idle))
             .timeout_per_write(Some(clocks.idle))
             .timeout_recv_response(Some(clocks.first_byte))
@@ -68,24 +83,64 @@ impl Transport {
     /// Begins an exchange. Dropping the answer ends it at the next byte or clock.
     pub(super) fn ask(&self, question: Question<'_>) -> Result<Answer, FetchError> {
         let host = host_of(question.url);
-        let unusable = |what: String| FetchError::Protocol { host: host.clone(), what };
+        let request = self.request(question)?;
+        let (sender, parts) = sync_channel(CHUNKS_AHEAD);
+        let (agent, thread_host) = (self.agent.clone(), host.clone());
+        let thread = std::thread::Builder::new().name("llorch-fetch".to_owned());
+        let spawned = thread.spawn(move || converse(&agent, request, &thread_host, &sender));
+        spawned.map_err(|error| no_thread(&host, &error))?;
+        Ok(Answer { parts, host })
+    }
+
+    /// Makes an exchange on this thread, up to the answer's headers.
+    pub(super) fn exchange(&self, question: Question<'_>) -> Result<Exchange, FetchError> {
+        let host = host_of(question.url);
+        let request = self.request(question)?;
+        let (head, body) = self.agent.run(request).map_err(|error| before_answer(&host, &error))?.into_parts();
+        let (status, headers, reader) = (head.status.as_u16(), head.headers, body.into_reader());
+        Ok(Exchange { status, headers, reader, host, buffer: vec![0; LARGE_CHUNK_BYTES] })
+    }
+
+    fn request(&self, question: Question<'_>) -> Result<ureq::http::Request<()>, FetchError> {
         let mut request = ureq::http::Request::builder().method(question.method).uri(question.url);
         for (name, value) in question.headers {
             request = request.header(name, value);
         }
-        let request = request.body(()).map_err(|error| unusable(error.to_string()))?;
+        let unusable =
+            |error: ureq::http::Error| FetchError::Protocol { host: host_of(question.url), what: error.to_string() };
+        let request = request.body(()).map_err(unusable)?;
         let (resolve, connect) = match question.briefly {
             true => (self.clocks.resolve_briefly, self.clocks.connect_briefly),
             false => (self.clocks.resolve, self.clocks.connect),
         };
         let configured = self.agent.configure_request(request);
-        let request = configured.timeout_resolve(Some(resolve)).timeout_connect(Some(connect)).build();
-        let (sender, parts) = sync_channel(CHUNKS_AHEAD);
-        let (agent, thread_host) = (self.agent.clone(), host.clone());
-        let thread = std::thread::Builder::new().name("llorch-fetch".to_owned());
-        let spawned = thread.spawn(move || converse(&agent, request, &thread_host, &sender));
-        spawned.map_err(|error| unusable(format!("no thread for it: {error}")))?;
-        Ok(Answer { parts, host })
+        Ok(configured.timeout_resolve(Some(resolve)).timeout_connect(Some(connect)).build())
+    }
+}
+
+/// The error of a thread that could not be made.
+pub(super) fn no_thread(host: &str, error: &io::Error) -> FetchError {
+    FetchError::Protocol { host: host.to_owned(), what: format!("no thread for it: {error}") }
+}
+
+impl Exchange {
+    /// Whom the answer comes from, for messages.
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The next bytes of the body, `None` at its end.
+    pub(super) fn bytes(&mut self) -> Result<Option<&[u8]>, FetchError> {
+        loop {
+            match self.reader.read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(count) => return Ok(Some(&self.buffer[..count])),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    return Err(FetchError::Connection { host: self.host.clone(), reason: described(&error) });
+                }
+            }
+        }
     }
 }
 

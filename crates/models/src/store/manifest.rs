@@ -3,11 +3,15 @@
 use std::io;
 use std::path::Path;
 
-use protocol::catalog::{Commit, FileName, RepoId};
+use protocol::catalog::{
+    CatalogEntry, CatalogFile, CheckpointFormat, Commit, EntrySource, FileName, OutputType, RepoId,
+};
 use protocol::identifiers::{Digest, ModelId};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::hashing::Sums;
+pub use crate::hashing::Waypoint;
 
 /// Name of the file in the model's folder.
 pub const MANIFEST_NAME: &str = "manifest.json";
@@ -68,6 +72,8 @@ pub enum SourceKind {
     Pip,
     /// A path on this machine.
     File,
+    /// The cache of the hub's own client.
+    Cache,
 }
 
 impl SourceKind {
@@ -78,6 +84,7 @@ impl SourceKind {
             SourceKind::Hub => "hub",
             SourceKind::Pip => "pip",
             SourceKind::File => "file",
+            SourceKind::Cache => "cache",
         }
     }
 }
@@ -93,6 +100,32 @@ pub struct ManifestFile {
     pub sha256: Digest,
     /// Whose word the bytes were checked against.
     pub checked_against: Authority,
+    /// What lets a part of it be checked and repaired alone; absent for a file of one chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<Chunks>,
+}
+
+/// How a file is cut into chunks, and the state of SHA-256 between them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunks {
+    /// Size of each but the last.
+    pub chunk_bytes: u64,
+    /// One after every chunk but the last, whose end is the file's own hash.
+    pub waypoints: Vec<Waypoint>,
+}
+
+impl Chunks {
+    pub(crate) fn of(sums: &Sums) -> Option<Self> {
+        let waypoints = sums.waypoints.clone();
+        (!waypoints.is_empty()).then_some(Self { chunk_bytes: sums.chunk_bytes, waypoints })
+    }
+
+    /// Whether they can belong to a file of that size; others are as good as none.
+    pub(crate) fn fit(&self, size_bytes: u64) -> bool {
+        self.chunk_bytes > 0
+            && self.chunk_bytes.is_multiple_of(64)
+            && size_bytes.div_ceil(self.chunk_bytes) == self.waypoints.len() as u64 + 1
+    }
 }
 
 /// Whose word bytes were checked against.
@@ -154,6 +187,40 @@ impl Manifest {
             source,
             files,
             completed_at_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What would fetch exactly these bytes again; words and mirrors are `known`'s, if a catalog has the model.
+    #[must_use]
+    pub fn as_entry(&self, known: Option<&CatalogEntry>) -> CatalogEntry {
+        let pinned = |file: &ManifestFile| CatalogFile {
+            name: file.path.clone(),
+            size_bytes: Some(file.size_bytes),
+            sha256: Some(file.sha256),
+        };
+        let files: Vec<CatalogFile> = self.files.iter().map(pinned).collect();
+        let outtype = match known.map(|entry| &entry.source) {
+            Some(EntrySource::Convert { outtype, .. }) => *outtype,
+            Some(EntrySource::File(_)) | None => OutputType::F16,
+        };
+        let source = match (self.kind, files.as_slice()) {
+            (ModelKind::Gguf, [file]) => EntrySource::File(file.clone()),
+            _ => EntrySource::Convert { from: CheckpointFormat::Safetensors, outtype, files },
+        };
+        let unknown = || "unknown".to_owned();
+        CatalogEntry {
+            id: self.id.clone(),
+            aliases: Vec::new(),
+            repo: self.repo.clone(),
+            revision: self.revision.clone(),
+            license: known.map_or_else(unknown, |entry| entry.license.clone()),
+            architecture: known.map_or_else(unknown, |entry| entry.architecture.clone()),
+            tokenizer: known.map_or_else(unknown, |entry| entry.tokenizer.clone()),
+            context_length: known.map_or(0, |entry| entry.context_length),
+            gated: known.is_some_and(|entry| entry.gated),
+            note: None,
+            source,
+            mirrors: known.map(|entry| entry.mirrors.clone()).unwrap_or_default(),
         }
     }
 

@@ -26,6 +26,7 @@ fn manifest(name: &str) -> Manifest {
             size_bytes: 5,
             sha256: Digest::from_bytes([7; 32]),
             checked_against: Authority::Catalog,
+            chunks: None,
         }],
         completed_at_ms: 1,
     }

@@ -2,12 +2,16 @@
 
 mod support;
 
+mod cache;
 mod hostile;
 mod lying;
 mod mirror;
 mod ordinary;
+mod parallel;
 mod ranges;
+mod references;
 mod refusals;
+mod repair;
 mod sharing;
 mod sources;
 mod stalls;

@@ -76,8 +76,12 @@ fn each_refusal_has_its_own_error() {
             Some(ErrorCode::ModelNotFound),
         ),
     ];
+    let mut hints = std::collections::BTreeSet::new();
     for (name, bench, expected, code) in cases {
         let error = bench.run().error();
+        // Private and missing look alike to an anonymous caller; everything else has advice of its own.
+        let is_new = hints.insert(error.hint().unwrap_or_else(|| panic!("{name}: no hint")));
+        assert!(is_new || name == "private, anonymous", "{name}: {:?}", error.hint());
         assert!(expected(&error), "{name}: {error:?}");
         assert_eq!(error.code(), code, "{name}");
         bench.assert_nothing_final();

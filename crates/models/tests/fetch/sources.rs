@@ -61,6 +61,7 @@ fn a_hub_that_is_switched_off_is_not_asked() {
     let error = bench.run().error();
     assert!(error.to_string().contains("switched off by `HF_HUB_OFFLINE`"), "{error}");
     assert!(bench.hub.requests().is_empty());
+    assert!(!bench.directory().exists(), "a folder of nothing was left");
     // What is installed stays usable.
     bench.settings.switched_off_by = None;
     bench.assert_installed(&bench.run());

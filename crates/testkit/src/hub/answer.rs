@@ -1,17 +1,18 @@
 //! What a request deserves: files, redirects and refusals as the real hub gives them. Pure: no socket, no clock.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Access, On, Repo, RepoFile, Seen, State};
+use super::{Access, Content, On, Repo, RepoFile, Seen, State};
 
 /// An answer, and how it is delivered.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Arc<[u8]>,
+    pub(super) body: Content,
+    /// This byte of the body is another one on the wire.
+    pub(super) flipped: Option<u64>,
     pub(super) length: Length,
     pub(super) is_reset: bool,
     pub(super) cut_after: Option<u64>,
@@ -28,11 +29,12 @@ pub(super) enum Length {
 }
 
 impl Answer {
-    fn new(status: u16, body: impl Into<Arc<[u8]>>) -> Self {
+    fn new(status: u16, body: impl Into<Content>) -> Self {
         Self {
             status,
             headers: Vec::new(),
             body: body.into(),
+            flipped: None,
             length: Length::Exact,
             is_reset: false,
             cut_after: None,
@@ -123,7 +125,7 @@ fn resolve(state: &State, repo: &Repo, revision: &str, path: &str) -> Answer {
         return refused(404, "EntryNotFound", "Entry not found").with("x-repo-commit", &repo.commit);
     };
     if !file.is_large {
-        return Answer::new(200, file.bytes.as_slice())
+        return Answer::new(200, file.content.clone())
             .with("content-type", "text/plain; charset=utf-8")
             .with("etag", format!("\"{}\"", file.git_sha1))
             .with("x-repo-commit", &repo.commit);
@@ -135,7 +137,7 @@ fn resolve(state: &State, repo: &Repo, revision: &str, path: &str) -> Answer {
         .with("etag", "\"3fc2-redirect\"")
         .with("x-repo-commit", &repo.commit)
         .with("x-linked-etag", format!("\"{}\"", file.sha256))
-        .with("x-linked-size", file.bytes.len().to_string())
+        .with("x-linked-size", file.content.len().to_string())
         .with("accept-ranges", "bytes")
 }
 
@@ -153,15 +155,14 @@ fn store(state: &State, request: &Seen, ignore_range: bool) -> Answer {
         return Answer::new(404, &b"<Error><Code>NoSuchKey</Code></Error>"[..]);
     };
     let tag = store_tag(file);
-    let total = file.bytes.len();
+    let total = file.content.len();
     let condition_holds = request.header("if-range").is_none_or(|condition| condition == tag);
     let range = request.header("range").filter(|_| condition_holds && !ignore_range);
-    let answer = match range.map(|range| first_byte(range, total)) {
-        None => Answer::new(200, file.bytes.as_slice()),
+    let answer = match range.map(|range| requested(range, total)) {
+        None => Answer::new(200, file.content.clone()),
         Some(None) => Answer::new(416, &b""[..]).with("content-range", format!("bytes */{total}")),
-        Some(Some(start)) => {
-            Answer::new(206, &file.bytes[start..]).with("content-range", format!("bytes {start}-{}/{total}", total - 1))
-        }
+        Some(Some((start, end))) => Answer::new(206, file.content.part(start, end))
+            .with("content-range", format!("bytes {start}-{}/{total}", end - 1)),
     };
     answer.with("etag", tag).with("accept-ranges", "bytes").with("content-type", "binary/octet-stream")
 }
@@ -171,10 +172,12 @@ fn store_tag(file: &RepoFile) -> String {
     format!("\"store-{}\"", &file.sha256[..16])
 }
 
-/// Start of `bytes=N-`; `None` if it cannot be satisfied.
-fn first_byte(range: &str, total: usize) -> Option<usize> {
-    let start: usize = range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()?;
-    (start < total).then_some(start)
+/// Start and end (exclusive) of `bytes=N-` or `bytes=N-M`; `None` if it cannot be satisfied.
+fn requested(range: &str, total: u64) -> Option<(u64, u64)> {
+    let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let start: u64 = start.parse().ok()?;
+    let end = if last.is_empty() { total } else { total.min(last.parse::<u64>().ok()?.checked_add(1)?) };
+    (start < end).then_some((start, end))
 }
 
 fn api(repo: &Repo, rest: &[&str], query: &str) -> Answer {
@@ -211,9 +214,9 @@ fn tree(repo: &Repo, revision: &str, query: &str) -> Answer {
 }
 
 fn listed(path: &str, file: &RepoFile) -> Value {
-    let mut entry = json!({ "type": "file", "oid": file.git_sha1, "size": file.bytes.len(), "path": path });
+    let mut entry = json!({ "type": "file", "oid": file.git_sha1, "size": file.content.len(), "path": path });
     if file.is_large {
-        entry["lfs"] = json!({ "oid": file.sha256, "size": file.bytes.len(), "pointerSize": 134 });
+        entry["lfs"] = json!({ "oid": file.sha256, "size": file.content.len(), "pointerSize": 134 });
     }
     entry
 }

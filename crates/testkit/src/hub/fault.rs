@@ -84,13 +84,7 @@ impl Fault {
             Fault::Reset => answer.is_reset = true,
             Fault::ContentLength(length) => answer.length = Length::Says(length),
             Fault::Chunked { terminated } => answer.length = Length::Chunked { terminated },
-            Fault::FlipByte(index) => {
-                let mut bytes = answer.body.to_vec();
-                if let Some(byte) = bytes.get_mut(index) {
-                    *byte ^= 1;
-                }
-                answer.body = bytes.into();
-            }
+            Fault::FlipByte(index) => answer.flipped = Some(index as u64),
             Fault::Append(more) => {
                 let mut bytes = answer.body.to_vec();
                 bytes.extend(more);

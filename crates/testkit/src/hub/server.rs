@@ -12,8 +12,12 @@ use super::{Fault, On, Seen, State};
 
 /// Longest request head that is read.
 const MAX_HEAD_BYTES: u64 = 64 * 1024;
-/// Bytes of body that are written at once.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of body that are written at once: few where a script cuts bodies, many where they are large.
+const PIECE_BYTES: u64 = 16 * 1024;
+/// From this size of body on, pieces are large.
+const LARGE_BODY_BYTES: u64 = 4 << 20;
+/// A large piece.
+const LARGE_PIECE_BYTES: u64 = 256 * 1024;
 
 /// A listener on a free loopback port.
 pub(super) fn bind() -> (TcpListener, SocketAddr) {
@@ -72,7 +76,7 @@ fn read_request(stream: &TcpStream, on: On) -> io::Result<Seen> {
         let Some((name, value)) = line.split_once(':') else { break };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Ok(Seen { on, method, target, headers, status: 0, body_bytes: 0 })
+    Ok(Seen { on, method, target, at: Instant::now(), headers, status: 0, body_bytes: 0 })
 }
 
 fn head(answer: &Answer, is_head: bool) -> Vec<u8> {
@@ -95,10 +99,14 @@ fn head(answer: &Answer, is_head: bool) -> Vec<u8> {
 }
 
 fn write_body(state: &State, index: usize, stream: &mut TcpStream, answer: &Answer) -> io::Result<()> {
-    let end = answer.cut_after.map_or(answer.body.len(), |cut| answer.body.len().min(cut as usize));
-    let stall_at = answer.stall_after.map(|(bytes, _)| bytes as usize);
+    let total = answer.body.len();
+    let end = answer.cut_after.map_or(total, |cut| total.min(cut));
+    let stall_at = answer.stall_after.map(|(bytes, _)| bytes);
+    let usual = if total >= LARGE_BODY_BYTES { LARGE_PIECE_BYTES } else { PIECE_BYTES };
+    let piece = answer.trickle.map_or(usual, |(bytes, _)| bytes.max(1) as u64);
     let is_chunked = matches!(answer.length, Length::Chunked { .. });
     let began = Instant::now();
+    let mut buffer = vec![0; piece as usize];
     let mut sent = 0;
     while sent < end {
         if state.is_stopping.load(Ordering::Relaxed) {
@@ -107,10 +115,16 @@ fn write_body(state: &State, index: usize, stream: &mut TcpStream, answer: &Answ
         if let Some((_, silence)) = answer.stall_after.filter(|_| stall_at == Some(sent)) {
             pause(state, silence);
         }
-        let piece = answer.trickle.map_or(PIECE_BYTES, |(bytes, _)| bytes.max(1));
         let until = end.min(sent + piece);
         let until = stall_at.filter(|stall| sent < *stall).map_or(until, |stall| until.min(stall));
-        let bytes = &answer.body[sent..until];
+        let bytes = &mut buffer[..(until - sent) as usize];
+        answer.body.read(sent, bytes)?;
+        if let Some(flipped) = answer.flipped.filter(|flipped| (sent..until).contains(flipped)) {
+            bytes[(flipped - sent) as usize] ^= 1;
+        }
+        if let Some(turn) = state.turn(bytes.len() as u64) {
+            pause(state, turn.saturating_duration_since(Instant::now()));
+        }
         if is_chunked {
             stream.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;
         }

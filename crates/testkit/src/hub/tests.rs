@@ -44,6 +44,11 @@ fn the_store_knows_ranges_and_refuses_tokens() {
     let mut rest = get("bytes=6-");
     assert_eq!((rest.status().as_u16(), header(&rest, "content-range")), (206, "bytes 6-10/11"));
     assert_eq!(rest.body_mut().read_to_string().expect("a body"), "bytes");
+    let mut middle = get("bytes=2-4");
+    assert_eq!((middle.status().as_u16(), header(&middle, "content-range")), (206, "bytes 2-4/11"));
+    assert_eq!(middle.body_mut().read_to_string().expect("a body"), "rge");
+    assert_eq!(header(&get("bytes=9-99"), "content-range"), "bytes 9-10/11");
+    assert_eq!(get("bytes=4-2").status().as_u16(), 416);
     let beyond = get("bytes=11-");
     assert_eq!((beyond.status().as_u16(), header(&beyond, "content-range")), (416, "bytes */11"));
     let changed =
@@ -53,6 +58,20 @@ fn the_store_knows_ranges_and_refuses_tokens() {
     assert_eq!(with_token.status(), 400);
     let unsigned = agent().get(url.split('?').next().expect("a path")).call().expect("an answer");
     assert_eq!(unsigned.status(), 403);
+}
+
+#[test]
+fn a_file_that_is_nowhere_is_served_like_one_that_is() {
+    let zeros = super::Content::zeros(3 << 20);
+    assert_eq!(zeros.sha256(), sha256_hex(&vec![0; 3 << 20]));
+    let sha256 = zeros.sha256();
+    let hub = Hub::builder().repo(Repo::new("org/name", COMMIT).huge("zeros.gguf", zeros)).start();
+    let url = format!("{}/repos/{sha256}?X-Amz-Signature=1", hub.store_origin());
+    let mut part = agent().get(&url).header("range", "bytes=1000000-2999999").call().expect("an answer");
+    assert_eq!(part.body_mut().read_to_vec().expect("a body"), vec![0; 2_000_000]);
+    hub.fault(On::Store, Fault::FlipByte(5));
+    let mut flipped = agent().get(&url).header("range", "bytes=0-9").call().expect("an answer");
+    assert_eq!(flipped.body_mut().read_to_vec().expect("a body"), [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
 }
 
 #[test]

@@ -1,16 +1,13 @@
 //! `models delete`: remove one model and its partial downloads.
 
-use std::io::BufRead;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
-
 use serde::Serialize;
 
+use super::ask;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
-use crate::output::{Output, size_words};
-use crate::{interrupt, process};
+use crate::output::size_words;
+use crate::process;
 
 /// Remove a model from this machine
 ///
@@ -21,7 +18,7 @@ use crate::{interrupt, process};
   cargo xtask models delete tinyllama --yes")]
 pub struct Args {
     /// Which
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "MODEL")]
     id: String,
 }
 
@@ -56,29 +53,5 @@ impl Args {
             globals.output.note(format_args!("deleted {id}, {} freed", size_words(freed_bytes)));
         }
         Ok(0)
-    }
-}
-
-/// A question to the person at the terminal; anything but yes is no.
-fn ask(output: Output, question: &str) -> Result<bool, Failure> {
-    if !output.can_ask() {
-        return Err(Failure::usage("a question needs a terminal, and here is none").hint("`--yes` answers it"));
-    }
-    interrupt::watch()?;
-    output.question(question);
-    let (sender, receiver) = channel();
-    // On a thread of its own, because a read does not end at Ctrl-C.
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        let _the_command_ends = sender.send(read.map(|_| answer).unwrap_or_default());
-    });
-    loop {
-        interrupt::check()?;
-        match receiver.recv_timeout(Duration::from_millis(50)) {
-            Ok(answer) => return Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(false),
-        }
     }
 }

@@ -16,7 +16,7 @@ use crate::output::{neutralise, size_words, table};
   cargo xtask models info smollm2 --json")]
 pub struct Args {
     /// Which
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "MODEL")]
     id: String,
 }
 

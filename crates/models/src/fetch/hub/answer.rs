@@ -1,15 +1,13 @@
 //! What the hub's answers mean: metadata in headers, and refusals told apart. Every value is foreign text and is parsed
 //! before it is used.
 
-use protocol::catalog::{CatalogFile, Commit, RepoId};
-use protocol::identifiers::Digest;
+use protocol::catalog::{CatalogFile, Commit, FileName, RepoId};
 use ureq::http::HeaderMap;
 
 use crate::fetch::FetchError;
 use crate::fetch::retry;
-use crate::fetch::session::ExpectedHash;
+use crate::fetch::session::{ExpectedHash, content_hash};
 use crate::fetch::transport::one_line;
-use crate::store::manifest::Authority;
 
 /// What was asked for.
 #[derive(Clone, Copy)]
@@ -17,6 +15,22 @@ pub(super) struct Asked<'a> {
     pub(super) repo: &'a RepoId,
     pub(super) revision: &'a Commit,
     pub(super) file: &'a CatalogFile,
+    pub(super) anonymous: bool,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn subject(&self) -> Subject<'a> {
+        let Self { repo, anonymous, .. } = *self;
+        Subject { repo, revision: self.revision.as_str(), file: Some(&self.file.name), anonymous }
+    }
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) repo: &'a RepoId,
+    pub(super) revision: &'a str,
+    pub(super) file: Option<&'a FileName>,
     pub(super) anonymous: bool,
 }
 
@@ -64,11 +78,7 @@ impl Announced<'_> {
         let text = value.to_str().map_err(|_| self.bad_value(name, "…"))?;
         let tag = text.strip_prefix("W/").unwrap_or(text);
         let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
-        let is_sha256 = tag.len() == 64;
-        if is_sha256 && let Ok(digest) = tag.parse::<Digest>() {
-            return Ok(Some(ExpectedHash::Sha256(digest, Authority::Hub)));
-        }
-        git_blob(tag).map(|hash| Some(ExpectedHash::GitBlob(hash))).ok_or_else(|| self.bad_value(name, text))
+        content_hash(tag).map(Some).ok_or_else(|| self.bad_value(name, text))
     }
 
     /// The size of the content. The length of a redirect's own body is not it.
@@ -96,8 +106,8 @@ impl Announced<'_> {
     }
 
     /// The error a status stands for.
-    pub(super) fn refusal(&self, asked: &Asked<'_>) -> FetchError {
-        let retry_after = retry::told(self.headers, unix_seconds_now());
+    pub(super) fn refusal(&self, asked: &Subject<'_>) -> FetchError {
+        let retry_after = retry::told(self.headers, retry::unix_seconds_now());
         let message = self.text("x-error-message").unwrap_or("");
         let repo = || asked.repo.clone();
         match (self.status, self.text("x-error-code")) {
@@ -111,13 +121,11 @@ impl Announced<'_> {
             }
             (403, _) if message.contains("disabled") => FetchError::Disabled { repo: repo() },
             (404, Some("RevisionNotFound")) => {
-                FetchError::RevisionMissing { repo: repo(), revision: asked.revision.clone() }
+                FetchError::RevisionMissing { repo: repo(), revision: asked.revision.to_owned() }
             }
-            (404, Some("EntryNotFound")) => FetchError::EntryMissing {
-                repo: repo(),
-                revision: asked.revision.clone(),
-                file: asked.file.name.clone(),
-            },
+            (404, Some("EntryNotFound")) if let Some(file) = asked.file => {
+                FetchError::EntryMissing { repo: repo(), revision: asked.revision.to_owned(), file: file.clone() }
+            }
             (429, _) => FetchError::RateLimited { retry_after },
             (status, _) => FetchError::Status { host: self.host.to_owned(), status, retry_after },
         }
@@ -131,21 +139,4 @@ impl Announced<'_> {
 /// Digits and nothing else; the standard parser would take a sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
-}
-
-fn git_blob(tag: &str) -> Option<[u8; 20]> {
-    let is_hex = tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if tag.len() != 40 || !is_hex {
-        return None;
-    }
-    let mut hash = [0; 20];
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(tag.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(hash)
-}
-
-fn unix_seconds_now() -> u64 {
-    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    elapsed.map_or(0, |elapsed| elapsed.as_secs())
 }
