@@ -3,12 +3,14 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use protocol::error::ErrorCode;
 use protocol::identifiers::{IdentifierError, JobId};
 
 use crate::failure::Failure;
 use crate::guard::CorrelationId;
+use crate::routes::BODY_LIMIT_BYTES;
 
 /// The body as a whole.
 pub(crate) struct WholeBody(pub Bytes);
@@ -18,14 +20,18 @@ impl<S: Send + Sync> FromRequest<S> for WholeBody {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         let correlation = CorrelationId::of(request.extensions());
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
-            let is_too_large = rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE;
-            let failure = if is_too_large {
-                Failure::new(ErrorCode::PayloadTooLarge, "the body is larger than 8 MiB")
-            } else {
-                Failure::new(ErrorCode::InvalidParams, "the body could not be read to its end")
-            };
-            failure.respond(&correlation)
+        let too_large = || {
+            let message = format!("the body is larger than {} MiB", BODY_LIMIT_BYTES >> 20);
+            Failure::new(ErrorCode::PayloadTooLarge, message).respond(&correlation)
+        };
+        // Refused by what it announces, before it is sent.
+        let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if announced.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > BODY_LIMIT_BYTES) {
+            return Err(too_large());
+        }
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Failure::new(ErrorCode::InvalidParams, "the body could not be read to its end").respond(&correlation),
         })
     }
 }

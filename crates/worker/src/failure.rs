@@ -18,7 +18,8 @@ pub(crate) struct Failure {
     pub code: ErrorCode,
     pub message: String,
     pub hint: Option<String>,
-    pub details: Option<serde_json::Value>,
+    /// Facts for machines; boxed, because few errors have any and every result carries the room.
+    pub details: Option<Box<serde_json::Value>>,
 }
 
 impl Failure {
@@ -37,7 +38,7 @@ impl Failure {
             "policy_label": "queue-limit", "retriable": true, "retry_after_ms": RETRY_AFTER_SECONDS * 1000,
         });
         let failure = Self::new(ErrorCode::QueueFull, "every slot is busy and the queue is full");
-        Self { details: Some(details), ..failure }
+        Self { details: Some(Box::new(details)), ..failure }
     }
 
     /// The HTTP answer of a request with that correlation id.
@@ -48,7 +49,7 @@ impl Failure {
             code: self.code,
             message: self.message,
             hint: self.hint,
-            details: self.details,
+            details: self.details.map(|details| *details),
             correlation_id: correlation.0.clone(),
         };
         (status, retry_after.map(axum::response::AppendHeaders), Json(ErrorBody { error })).into_response()
@@ -76,7 +77,7 @@ impl From<PromptError> for Failure {
                     "prompt_tokens": prompt_tokens, "max_tokens": max_tokens, "context_length": context_length,
                 });
                 let mut failure = Self::new(ErrorCode::ContextLength, message);
-                failure.details = Some(details);
+                failure.details = Some(Box::new(details));
                 failure.hint("shorten the prompt or ask for fewer tokens")
             }
             PromptError::Template(_) => Self::new(ErrorCode::TemplateInvalid, message)

@@ -26,7 +26,7 @@ use crate::shared::{Loaded, Shared};
 /// Distance of comments on a stream that has nothing to say.
 pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Largest request body: a prompt at its limit, every character escaped.
-const BODY_LIMIT_BYTES: usize = 8 << 20;
+pub(crate) const BODY_LIMIT_BYTES: usize = 8 << 20;
 
 /// The whole surface.
 pub(crate) fn router(shared: Arc<Shared>, shutdown: Shutdown) -> Router {

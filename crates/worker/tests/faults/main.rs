@@ -175,7 +175,9 @@ fn a_reader_that_stands_still_pauses_only_itself_and_not_for_ever() {
     assert!(worker.disturbance.decodes.load(Ordering::SeqCst) < 15_999, "it was computed for nobody to the end");
     let events = worker.generate(&request("lively", 100));
     assert_eq!(terminal(&events), ("end".into(), "MAX_TOKENS".into()));
-    worker.eventually(STALL_LIMIT + Duration::from_secs(10), "stalled", || worker.outcomes("client_stalled") == 1);
+    // Given up by the engine's thread, or by the kernel, whose clock began a little earlier.
+    let given_up = || worker.outcomes("client_stalled") + worker.outcomes("cancelled");
+    worker.eventually(STALL_LIMIT + Duration::from_secs(10), "given up", || given_up() == 1);
     assert_eq!(worker.slots_busy(), 0);
 }
 
@@ -186,18 +188,19 @@ fn a_job_can_be_cancelled_while_its_prompt_is_read() {
     let content = "the king and ".repeat(80_000);
     let text = json!({ "content": content }).to_string();
     let busy: Vec<_> = (0..2).map(|_| worker.send("POST", "/tokenize", &text)).collect();
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(50));
     let mut stream = worker.stream(&request("early", 400));
-    worker.eventually(Duration::from_secs(5), "known", || {
-        worker.request("GET", "/v1/inference/never-seen/events", "").0 == 404
-            && worker.request("DELETE", "/v1/inference/early", "").0 == 204
-    });
-    drop(busy);
-    let mut frames = Vec::new();
-    while let Some(frame) = stream.next() {
-        frames.push(frame.data);
+    // Once it is known, one of these finds it; before and after, they find nothing.
+    for _ in 0..10 {
+        assert_eq!(worker.request("DELETE", "/v1/inference/early", "").0, 204);
+        std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(frames.iter().any(|frame| frame.contains("CANCELLED")), "{frames:?}");
+    drop(busy);
+    let mut last = String::new();
+    while let Some(frame) = stream.next() {
+        last = if frame.data == "[DONE]" { last } else { frame.data };
+    }
+    assert!(last.contains("CANCELLED"), "{last}");
     assert_eq!(worker.disturbance.prefills.load(Ordering::SeqCst), 0, "no step was computed for it");
 }
 
