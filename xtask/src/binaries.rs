@@ -5,6 +5,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
@@ -24,6 +25,8 @@ pub enum Product {
     Worker(Backend),
     /// `llorch-pool`.
     Pool,
+    /// `llorch-convert`.
+    Convert,
     /// This command, as it is installed.
     Command,
 }
@@ -70,6 +73,7 @@ impl Product {
         match self {
             Product::Worker(_) => "llorch-worker",
             Product::Pool => "llorch-pool",
+            Product::Convert => "llorch-convert",
             Product::Command => "xtask",
         }
     }
@@ -79,6 +83,7 @@ impl Product {
         match self {
             Product::Worker(backend) => format!("llorch-worker-{backend}"),
             Product::Pool => String::from("llorch-pool"),
+            Product::Convert => String::from("llorch-convert"),
             Product::Command => String::from("llorch"),
         }
     }
@@ -137,9 +142,20 @@ pub fn build(output: Output, call: &Call, product: Product, show: Show) -> Resul
     check_stamp(product, &path, &stamp)?;
     let path = match product {
         Product::Worker(_) => name_after_backend(&path, product)?,
-        Product::Pool | Product::Command => path,
+        Product::Pool | Product::Convert | Product::Command => path,
     };
     Ok(Built { product, path, stamp })
+}
+
+/// A program that was installed together with this one.
+pub fn beside_this_program(product: Product) -> Result<PathBuf, Failure> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let path = this.with_file_name(product.installed_name());
+    if path.is_file() {
+        return Ok(path);
+    }
+    let message = format!("`{}` is not there", path.display());
+    Err(Failure::new(message).hint("run `cargo xtask install` in a checkout, or run this command inside one"))
 }
 
 /// What cargo's messages say about a build.
@@ -176,7 +192,7 @@ fn stamp_of(path: &Path) -> Result<Stamp, Failure> {
 fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), Failure> {
     let expected = match product {
         Product::Worker(backend) => Some(backend),
-        Product::Pool | Product::Command => None,
+        Product::Pool | Product::Convert | Product::Command => None,
     };
     if stamp.backend == expected {
         return Ok(());

@@ -10,7 +10,7 @@ use models::fetch::{self, DownloadRequest, SourceSettings};
 use models::places::Places;
 use models::reference::ModelReference;
 use models::store::{Installed, Store};
-use protocol::catalog::{CatalogEntry, EntrySource};
+use protocol::catalog::CatalogEntry;
 use protocol::error::ErrorCode;
 use protocol::identifiers::ModelId;
 use serde::Serialize;
@@ -107,18 +107,14 @@ impl Shelf {
         Ok(Resolved { entry: installed.manifest.as_entry(None), local: None })
     }
 
-    /// Refuses what no worker of this version can load, before anything is fetched or built.
+    /// Refuses what no worker of this version can run, as far as the catalog says, before anything is fetched or built.
     pub fn require_runnable(&self, name: &str) -> Result<ModelId, Failure> {
         let id = self.id_of(name)?;
-        let entry = self.catalog.find(id.as_str()).ok();
-        match entry.map(|entry| &entry.source) {
-            Some(EntrySource::Convert { .. }) => {
-                let message = format!("model `{id}` is a checkpoint and must be converted before it runs");
-                let hint = "this version runs GGUF files only; choose another with `cargo xtask models catalog`";
-                Err(Failure::coded(ErrorCode::ModelUnsupported, message).hint(hint))
-            }
-            Some(EntrySource::File(_)) | None => Ok(id),
-        }
+        let Ok(entry) = self.catalog.find(id.as_str()) else { return Ok(id) };
+        models::runnable::check(entry).map(|()| id).map_err(|reason| {
+            Failure::coded(ErrorCode::ModelUnsupported, format!("model `{name}`: {reason}"))
+                .hint("choose another with `cargo xtask models catalog`")
+        })
     }
 
     /// The model, fetched first if it is not here.

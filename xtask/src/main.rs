@@ -11,6 +11,7 @@ mod workspace;
 
 mod binaries;
 mod cargo;
+mod conversion;
 mod download;
 mod inference;
 mod pool;

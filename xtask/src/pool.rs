@@ -59,18 +59,8 @@ pub fn find(output: Output, plan: &[(Product, Call)]) -> Result<PathBuf, Failure
     }
     match pool {
         Some(path) => Ok(path),
-        None => beside_this_program(),
+        None => binaries::beside_this_program(Product::Pool),
     }
-}
-
-fn beside_this_program() -> Result<PathBuf, Failure> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let path = this.with_file_name(Product::Pool.installed_name());
-    if path.is_file() {
-        return Ok(path);
-    }
-    let message = format!("`{}` is not there", path.display());
-    Err(Failure::new(message).hint("run `cargo xtask install` in a checkout, or run this command inside one"))
 }
 
 /// What the pool reports about a worker it holds for us.

@@ -2,12 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use crate::failure::Failure;
@@ -39,6 +42,18 @@ pub enum Group {
     /// This process only, which passes it on to the child and all it started: for compilers and test runners, whose
     /// own children would else outlive them.
     Own,
+}
+
+impl Group {
+    fn apply(self, expression: &duct::Expression) -> duct::Expression {
+        match self {
+            Group::Shared => expression.clone(),
+            Group::Own => expression.before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            }),
+        }
+    }
 }
 
 /// How a child ended, and what it wrote to standard output where that was kept.
@@ -114,6 +129,38 @@ impl Call {
         self.finish(&self.expression().stdin_null().stderr_to_stdout(), group).map(|ended| ended.code)
     }
 
+    /// Runs it and hands over each line of its standard output as it comes. What it writes to standard error is dropped:
+    /// for programs that say everything in lines.
+    pub fn each_line(&self, group: Group, on_line: &mut dyn FnMut(&str)) -> Result<u8, Failure> {
+        interrupt::check()?;
+        let before = interrupt::count();
+        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+        let expression = self.expression().stdin_null().stderr_null().stdout_file(writer);
+        let handle = self.start(&group.apply(&expression))?;
+        // Its end of the pipe is open in the child alone.
+        drop(expression);
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+            lines.all(|line| sender.send(line).is_ok());
+        });
+        let mut passed_on = before;
+        loop {
+            match lines.recv_timeout(POLL) {
+                Ok(line) => on_line(&line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let count = interrupt::count();
+            if count > passed_on {
+                send(&handle, group, if passed_on == before { Signal::INT } else { Signal::KILL });
+                passed_on = count;
+            }
+        }
+        let output = wait(&handle, group, passed_on)?;
+        if interrupt::count() > before { Err(Failure::interrupted()) } else { Ok(exit_code(output.status)) }
+    }
+
     /// The failure of a call that ended with `code`.
     pub fn failed(&self, code: u8) -> Failure {
         let directory = self.directory.as_ref().map(|directory| format!("in `{}`", directory.display()));
@@ -145,13 +192,7 @@ impl Call {
     }
 
     fn finish(&self, expression: &duct::Expression, group: Group) -> Result<Ended, Failure> {
-        let expression = match group {
-            Group::Shared => expression.clone(),
-            Group::Own => expression.before_spawn(|command| {
-                command.process_group(0);
-                Ok(())
-            }),
-        };
+        let expression = group.apply(expression);
         // One that came between two steps is no less meant.
         interrupt::check()?;
         let before = interrupt::count();

@@ -20,6 +20,14 @@ pub enum ConfigurationError {
     /// A key is missing or has another type.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// A value asks for something that no program here computes.
+    #[error("`{key}` is `{value}`, which this build does not compute")]
+    Unsupported {
+        /// The metadata key.
+        key: String,
+        /// Its value, cut to 64 characters.
+        value: String,
+    },
     /// A value is outside what any model of this architecture has.
     #[error("`{key}` is {value}, which is outside {range}")]
     OutOfRange {
@@ -147,6 +155,15 @@ impl<'a> Reader<'a> {
             second_value: second.1,
             rule,
         })
+    }
+
+    /// Refuses rotary embeddings whose frequencies are scaled: computed without, they are only almost right.
+    pub(crate) fn refuse_scaled_rotary(&self) -> Result<(), ConfigurationError> {
+        let key = self.key("rope.scaling.type");
+        match self.metadata.opt_str(&key)? {
+            None | Some("none") => Ok(()),
+            Some(value) => Err(ConfigurationError::Unsupported { key, value: value.chars().take(64).collect() }),
+        }
     }
 
     /// The keys every llama-like architecture has, cross-checked.

@@ -1,4 +1,5 @@
-//! `llama`: Llama 1 to 3, Mistral 7B, TinyLlama, SmolLM2 and everything else converted under that name.
+//! `llama`: Llama 1 to 3, Mistral 7B, TinyLlama, SmolLM2 and what else is converted under that name, as long as its rotary
+//! frequencies are not scaled: that is refused by name.
 //!
 //! Pre-norm decoder: RMS norm, grouped-query attention with rotary positions on interleaved pairs (GGUF stores the query
 //! and key rows permuted for it), gated SiLU feed-forward, tied or separate output layer. Source of the shape: Touvron
@@ -43,7 +44,9 @@ pub(crate) const TENSOR_NAMES: &[(&str, &str)] = &[
 ];
 
 fn configuration(metadata: &gguf::Metadata) -> Result<Configuration, ConfigurationError> {
-    Reader::new(metadata, "llama").decoder()
+    let reader = Reader::new(metadata, "llama");
+    reader.refuse_scaled_rotary()?;
+    reader.decoder()
 }
 
 /// Buffers of the program, in the order they are declared.

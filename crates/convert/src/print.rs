@@ -18,7 +18,7 @@ pub struct Output {
 
 /// An event as it is printed, one a line.
 #[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "event", rename_all = "snake_case")]
 enum Line<'a> {
     Started {
         tensors_total: u64,

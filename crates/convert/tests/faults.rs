@@ -159,7 +159,7 @@ fn a_signal_ends_the_program_with_130() {
         let code = handle.wait().expect("it ends").status.code();
         if code == Some(130) {
             let last = events(&handle).pop().expect("events");
-            assert_eq!((&last["type"], &last["code"]), (&"error".into(), &"CANCELLED".into()));
+            assert_eq!((&last["event"], &last["code"]), (&"error".into(), &"CANCELLED".into()));
             assert!(!output.exists());
             return;
         }

@@ -52,7 +52,7 @@ fn a_conversion_is_a_stream_of_events_and_a_quantization_too() {
     let ended = run(&arguments);
     assert_eq!((ended.code, ended.errors.as_str()), (0, ""));
     let events = ended.json();
-    let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    let kinds: Vec<&str> = events.iter().filter_map(|event| event["event"].as_str()).collect();
     assert_eq!(kinds.first(), Some(&"started"));
     assert_eq!(kinds[kinds.len() - 2..], ["verifying", "done"]);
     assert_eq!(kinds.iter().filter(|kind| **kind == "progress").count(), 11);

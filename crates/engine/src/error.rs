@@ -87,7 +87,9 @@ impl LoadError {
         match self {
             LoadError::Configuration { source, .. } => matches!(
                 source,
-                ConfigurationError::UnknownArchitecture { .. } | ConfigurationError::NotRunnable { .. }
+                ConfigurationError::UnknownArchitecture { .. }
+                    | ConfigurationError::NotRunnable { .. }
+                    | ConfigurationError::Unsupported { .. }
             ),
             LoadError::Tokenizer { source, .. } => {
                 matches!(source, TokenizerError::UnknownModel { .. } | TokenizerError::UnknownPreTokenizer { .. })

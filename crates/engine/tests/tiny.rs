@@ -140,6 +140,7 @@ fn contradictions_and_gaps_are_refused_before_anything_is_allocated() {
         ("tensor `rope_freqs.weight` is not part of `llama`", |file| {
             file.set_tensor("rope_freqs.weight", &[8], gguf::TensorType::F32)
         }),
+        ("`llama.rope.scaling.type` is `yarn`", |file| file.set("llama.rope.scaling.type", "yarn")),
         ("`mamba9` is not supported (supported: llama)", |file| {
             file.set("general.architecture", Value::String("mamba9".into()))
         }),

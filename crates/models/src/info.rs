@@ -7,7 +7,7 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::ModelId;
 
 use crate::store::Installed;
-use crate::store::manifest::{Manifest, ModelKind};
+use crate::store::manifest::Manifest;
 
 /// An installed model, described.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct HeaderInfo {
     pub vocab_size: Option<u64>,
     /// Whether it carries a chat template.
     pub has_chat_template: bool,
+    /// What it was made from and by what, where a converter of ours says so: names without `llorch.`, and values.
+    pub provenance: Vec<(String, String)>,
 }
 
 /// One tensor type of a file.
@@ -103,9 +105,9 @@ impl InfoError {
 /// See [`InfoError`].
 pub fn info(installed: &Installed) -> Result<ModelInfo, InfoError> {
     let manifest = installed.manifest.clone();
-    let header = match manifest.kind {
-        ModelKind::Checkpoint => None,
-        ModelKind::Gguf => {
+    let header = match installed.is_gguf() {
+        false => None,
+        true => {
             let id = || manifest.id.clone();
             let file = Gguf::open(&installed.model_file())
                 .map_err(|source| InfoError::Open { id: id(), source: Box::new(source) })?;
@@ -131,9 +133,23 @@ fn describe(file: &Gguf) -> Result<HeaderInfo, MetadataError> {
         tokenizer: tokenizer(metadata)?,
         vocab_size: metadata.opt_string_array("tokenizer.ggml.tokens")?.map(|tokens| tokens.len() as u64),
         has_chat_template: metadata.get("tokenizer.chat_template").is_some(),
+        provenance: provenance(metadata),
         architecture,
         tensor_types,
     })
+}
+
+fn provenance(metadata: &Metadata) -> Vec<(String, String)> {
+    let single = ["converter", "quantizer", "source.repository", "source.revision"].into_iter().filter_map(|key| {
+        let value = metadata.opt_str(&format!("llorch.{key}")).ok().flatten()?;
+        Some((key.to_owned(), value.to_owned()))
+    });
+    let list = |key: &str| metadata.opt_string_array(&format!("llorch.source.{key}")).ok().flatten();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let files = list("files").zip(list("sha256")).into_iter();
+    let files = files.flat_map(|(names, sums)| names.iter().zip(sums.iter()));
+    let files = files.map(|(name, sum)| (format!("source.{}", text(name)), format!("sha256:{}", text(sum))));
+    single.chain(files).collect()
 }
 
 fn tokenizer(metadata: &Metadata) -> Result<Option<String>, MetadataError> {

@@ -8,6 +8,7 @@ pub mod places;
 
 pub mod catalog;
 pub mod reference;
+pub mod runnable;
 pub mod store;
 
 pub mod fetch;

@@ -17,7 +17,7 @@ const SCHEMA: u32 = 1;
 /// Largest lock file that is read: thousands of models stay below it.
 const MAX_BYTES: u64 = 4 << 20;
 /// What converts checkpoints: the same version everywhere makes the same bytes.
-const CONVERTER: &str = concat!("llorch ", env!("CARGO_PKG_VERSION"));
+const CONVERTER: &str = concat!("llorch-convert ", env!("CARGO_PKG_VERSION"));
 
 /// The models of a machine, by content.
 #[derive(Debug, Clone, PartialEq, Eq)]

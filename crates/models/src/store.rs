@@ -5,6 +5,7 @@
 //! bytes is `verify`'s.
 
 mod claim;
+pub mod conversion;
 mod error;
 pub mod manifest;
 pub mod prune;
@@ -260,7 +261,7 @@ impl Store {
 }
 
 impl Installed {
-    /// The file a worker loads: the only one, or the first weights file of a checkpoint.
+    /// The file a worker loads: the only one, or what a checkpoint was last converted to, or else its first weights.
     #[must_use]
     pub fn model_file(&self) -> PathBuf {
         self.path_of(&self.main_file().path)
@@ -270,6 +271,12 @@ impl Installed {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.main_file().sha256
+    }
+
+    /// Whether a worker can be given [`Installed::model_file`].
+    #[must_use]
+    pub fn is_gguf(&self) -> bool {
+        self.manifest.kind == ModelKind::Gguf || self.manifest.converted().next().is_some()
     }
 
     /// Sum of the files' sizes.
@@ -292,8 +299,8 @@ impl Installed {
             EntrySource::Convert { .. } => ModelKind::Checkpoint,
         };
         self.manifest.kind == kind
-            && self.manifest.files.len() == entry.files().len()
-            && entry.files().iter().zip(&self.manifest.files).all(|(wanted, held)| {
+            && self.manifest.fetched().count() == entry.files().len()
+            && entry.files().iter().zip(self.manifest.fetched()).all(|(wanted, held)| {
                 // Without a pinned hash, the pinned commit says which bytes are meant.
                 let same_bytes = match wanted.sha256 {
                     Some(sha256) => sha256 == held.sha256,
@@ -314,8 +321,9 @@ impl Installed {
 
     fn main_file(&self) -> &manifest::ManifestFile {
         let weights = |file: &&manifest::ManifestFile| file.path.as_str().ends_with(".safetensors");
+        let converted = self.manifest.converted().next();
         // A manifest without files is refused when it is read.
-        self.manifest.files.iter().find(weights).unwrap_or(&self.manifest.files[0])
+        converted.or_else(|| self.manifest.files.iter().find(weights)).unwrap_or(&self.manifest.files[0])
     }
 }
 

@@ -12,6 +12,7 @@ mod template;
 mod tokenizer;
 
 pub use detokenizer::Detokenizer;
+pub use pre_tokenizer::pre_tokenizers;
 pub use stop::{StopMatch, StopMatcher};
 pub use template::{ChatMessage, ChatTemplate, TemplateError};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError};

@@ -19,9 +19,14 @@ pub(crate) fn find(name: &str) -> Option<PreTokenizerWrapper> {
     PRE_TOKENIZERS.iter().find(|(known, _)| *known == name).map(|(_, rule)| rule())
 }
 
+/// Every known name, as a file says it.
+pub fn pre_tokenizers() -> impl Iterator<Item = &'static str> {
+    PRE_TOKENIZERS.iter().map(|(name, _)| *name)
+}
+
 /// All known names, for error texts.
 pub(crate) fn names() -> String {
-    PRE_TOKENIZERS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    pre_tokenizers().collect::<Vec<_>>().join(", ")
 }
 
 /// GPT-2's regular expression; no space is put in front.

@@ -6,18 +6,25 @@ use super::{Checkout, Finding};
 /// Files of xtask that may name the worker's program: they build it and install it.
 const NAME_THE_WORKER: [&str; 2] = ["xtask/src/binaries.rs", "xtask/src/verbs/install.rs"];
 /// Modules that decide and do nothing else: a file, or a folder with all below it.
-const PURE: [&str; 7] = [
+const PURE: [&str; 12] = [
     "crates/architectures/src/",
     "crates/engine/src/sampling.rs",
+    "crates/models/src/fetch/coverage.rs",
+    "crates/models/src/fit.rs",
+    "crates/models/src/fit/",
+    "crates/models/src/runnable.rs",
     "crates/pool/src/ending.rs",
     "crates/pool/src/state.rs",
     "crates/protocol/src/",
     "crates/text/src/",
+    "crates/worker/src/lifecycle.rs",
     "xtask/src/tidy/dependencies.rs",
 ];
 /// What a decision must not name: a runtime, a server, a clock, files, the net, other programs.
 const IMPURE: [&str; 10] =
     ["tokio", "axum", "Instant", "SystemTime", "std::fs", "fs_err", "std::net", "ureq", "std::process", "std::thread"];
+/// The same behind a brace: `use std::{fs, thread};`.
+const IMPURE_IN_GROUPS: [&str; 4] = ["fs", "net", "process", "thread"];
 /// Files of the architectures crate that belong to no single architecture.
 const NO_ARCHITECTURE: [&str; 4] = ["lib", "configuration", "memory", "program"];
 /// Ways to give bytes a name.
@@ -46,7 +53,21 @@ pub fn decisions_are_pure(checkout: &Checkout) -> Vec<Finding> {
             findings.push(Finding::whole(place, "is listed as pure and is not there"));
         }
         let of_place = sources.into_iter().filter(|source| !source.path.ends_with("tidy/dependencies.rs"));
-        findings.extend(lines_with(of_place, &IMPURE, |text| format!("a decision names `{text}`")));
+        let of_place: Vec<&Source> = of_place.collect();
+        findings.extend(lines_with(of_place.iter().copied(), &IMPURE, |text| format!("a decision names `{text}`")));
+        findings.extend(of_place.into_iter().flat_map(grouped_imports));
+    }
+    findings
+}
+
+/// Members of `use std::{…}` that a decision must not name.
+fn grouped_imports(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, line) in source.code() {
+        let Some((_, group)) = line.split_once("use std::{") else { continue };
+        let members = group.split([',', '}', ';']).map(|member| member.trim().split("::").next().unwrap_or_default());
+        let impure = members.filter(|member| IMPURE_IN_GROUPS.contains(member));
+        findings.extend(impure.map(|member| Finding::at(source, number, format!("a decision names `std::{member}`"))));
     }
     findings
 }

@@ -83,6 +83,7 @@ fn rules_about_certain_files_find_what_breaks_them() {
     };
     finds("crates/engine/src/sampling.rs", "use std::time::Instant;", "decisions_are_pure");
     finds("crates/pool/src/state.rs", "use std::fs;", "decisions_are_pure");
+    finds("crates/pool/src/state.rs", "use std::{fmt, thread};", "decisions_are_pure");
     finds("crates/models/src/fetch/hub.rs", "std::fs::rename(a, b)?;", "final_names_are_verified");
     finds("crates/models/src/fetch/hub.rs", "File::create_new(a)?;", "final_names_are_verified");
     finds("crates/models/src/store.rs", "files::publish(a, b, c)?;", "final_names_are_verified");

@@ -13,7 +13,8 @@ use crate::{interrupt, process, workspace};
 
 /// Install `llorch` and the programs it starts
 ///
-/// Puts `llorch` (this command), `llorch-pool` and one `llorch-worker-<backend>` a backend into `<prefix>/bin`. Each
+/// Puts `llorch` (this command), `llorch-pool`, `llorch-convert` and one `llorch-worker-<backend>` a backend into
+/// `<prefix>/bin`. Each
 /// file appears whole or not at all, also over one that is running. Configuration and models are not touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -44,7 +45,8 @@ impl Args {
         let root = workspace::require()?;
         let folder = self.folder()?;
         let workers = BACKENDS.map(Product::Worker);
-        let products: Vec<Product> = [Product::Command, Product::Pool].into_iter().chain(workers).collect();
+        let products: Vec<Product> =
+            [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers).collect();
         let marks = Marks::read(&root)?;
         let call = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {

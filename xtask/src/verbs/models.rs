@@ -15,6 +15,7 @@ use crate::process::{Call, Group};
 use crate::{binaries, interrupt};
 
 mod catalog;
+mod convert;
 mod delete;
 mod disk_usage;
 mod download;
@@ -38,6 +39,7 @@ pub enum Verb {
     Fit(fit::Args),
     Download(download::Args),
     Verify(verify::Args),
+    Convert(convert::Args),
     Lock(lock::Args),
     Delete(delete::Args),
     Prune(prune::Args),
@@ -53,6 +55,7 @@ impl Verb {
             Verb::Info(args) => args.run(globals),
             Verb::Fit(args) => args.run(globals),
             Verb::Download(args) => args.run(globals),
+            Verb::Convert(args) => args.run(globals),
             Verb::Verify(args) => args.run(globals),
             Verb::Lock(args) => args.run(globals),
             Verb::Delete(args) => args.run(globals),

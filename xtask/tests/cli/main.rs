@@ -5,6 +5,7 @@ mod support;
 mod infer;
 mod interrupt;
 mod models;
+mod models_convert;
 mod models_crash;
 mod models_many;
 mod usage;

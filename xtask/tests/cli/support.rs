@@ -65,7 +65,7 @@ impl Home {
         self.path(".local/share/llorch/models/tiny")
     }
 
-    /// Runs the command outside any checkout, as it is installed: under the name `llorch`, the pool beside it.
+    /// Runs the command outside any checkout, as it is installed: under the name `llorch`, its programs beside it.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         finish(self.start(arguments))
     }
@@ -122,13 +122,15 @@ impl Home {
         self.installed().display().to_string()
     }
 
-    /// The command under its installed name, the pool beside it; both are the programs under test.
+    /// The command under its installed name, the programs it calls beside it; all are the programs under test.
     fn installed(&self) -> PathBuf {
         let command = self.path("bin/llorch");
         if !command.exists() {
             std::fs::create_dir_all(self.path("bin")).expect("a folder");
             link(Path::new(env!("CARGO_BIN_EXE_xtask")), &command);
-            link(pool(), &self.path("bin/llorch-pool"));
+            for program in beside() {
+                link(program, &self.path("bin").join(program.file_name().expect("a name")));
+            }
         }
         command
     }
@@ -262,20 +264,28 @@ fn link(from: &Path, to: &Path) {
     std::fs::hard_link(from, to).or_else(|_| std::fs::copy(from, to).map(drop)).expect("a program");
 }
 
-/// `llorch-pool` beside this test's own programs, built first if it is missing or older than its sources.
-fn pool() -> &'static Path {
-    static POOL: OnceLock<PathBuf> = OnceLock::new();
-    POOL.get_or_init(|| {
+/// Programs that are installed beside the command, and the crates whose sources make them.
+const BESIDE: [(&str, &[&str]); 2] = [
+    ("llorch-pool", &["pool/src", "models/src", "protocol/src"]),
+    ("llorch-convert", &["convert/src", "gguf/src", "architectures/src", "text/src"]),
+];
+
+/// Those programs beside this test's own, built first where one is missing or older than its sources.
+fn beside() -> &'static [PathBuf] {
+    static PROGRAMS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
         let folder = Path::new(env!("CARGO_BIN_EXE_xtask")).parent().expect("target/<profile>");
-        let pool = folder.join("llorch-pool");
-        let built = std::fs::metadata(&pool).and_then(|data| data.modified()).ok();
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("crates");
-        let sources = ["pool/src", "models/src", "protocol/src"].map(|source| newest(&crates.join(source)));
-        let newest = sources.into_iter().flatten().max();
-        if built.is_none() || newest > built {
-            build_pool(folder);
-        }
-        pool
+        let program = |(name, sources): &(&str, &[&str])| {
+            let program = folder.join(name);
+            let built = std::fs::metadata(&program).and_then(|data| data.modified()).ok();
+            let newest = sources.iter().filter_map(|source| newest(&crates.join(source))).max();
+            if built.is_none() || newest > built {
+                build(folder, name);
+            }
+            program
+        };
+        BESIDE.iter().map(program).collect()
     })
 }
 
@@ -290,12 +300,12 @@ fn newest(folder: &Path) -> Option<SystemTime> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bare `cargo nextest run -p xtask` has not built it")]
-fn build_pool(folder: &Path) {
+fn build(folder: &Path, name: &str) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--locked", "--package", "pool", "--bin", "llorch-pool"]);
+    command.args(["build", "--quiet", "--locked", "--workspace", "--bin", name]);
     if folder.ends_with("release") {
         command.arg("--release");
     }
     let status = command.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
-    assert!(status.success(), "the pool cannot be built: {status}");
+    assert!(status.success(), "`{name}` cannot be built: {status}");
 }

@@ -311,7 +311,9 @@ impl Session<'_> {
             self.preflight(&self.directory, size_bytes.saturating_sub(there))?;
         }
         let (kind, manifest_files) = self.fetch_from_any()?;
+        let older = self.store.get(&self.entry.id).ok().flatten();
         let manifest = Manifest::new(self.entry, kind, manifest_files);
+        let manifest = older.iter().fold(manifest, |manifest, older| manifest.with_conversions_of(&older.manifest));
         manifest.write(&self.directory).map_err(|error| self.write_error(&self.directory, 0, error))?;
         let installed = Installed { manifest, directory: self.directory.clone() };
         self.remove_scraps();

@@ -35,6 +35,12 @@ pub enum StoreError {
         /// The model.
         id: ModelId,
     },
+    /// The model is GGUF already: there is nothing to convert.
+    #[error("model `{id}` is not a checkpoint")]
+    NotACheckpoint {
+        /// The model.
+        id: ModelId,
+    },
     /// Another process is fetching or deleting the model.
     #[error("model `{id}` is in use by another llorch process")]
     Busy {
@@ -54,6 +60,9 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             StoreError::Io { .. } => None,
+            StoreError::NotACheckpoint { id } => {
+                Some(format!("it is GGUF already; see `cargo xtask models info {id}`"))
+            }
             StoreError::Manifest { id, .. } => {
                 Some(format!("fetch it again: `cargo xtask models download {id} --force`"))
             }
@@ -68,6 +77,7 @@ impl StoreError {
         match self {
             StoreError::NotInstalled { .. } => Some(ErrorCode::ModelNotFound),
             StoreError::Manifest { .. } => Some(ErrorCode::ModelInvalid),
+            StoreError::NotACheckpoint { .. } => Some(ErrorCode::InvalidParams),
             StoreError::Io { .. } | StoreError::Busy { .. } => None,
         }
     }

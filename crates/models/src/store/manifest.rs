@@ -35,7 +35,7 @@ pub struct Manifest {
     pub kind: ModelKind,
     /// Where the bytes really came from.
     pub source: SourceKind,
-    /// The files, in the order of the catalog; at least one.
+    /// The files: what was made here, the newest first, then what was fetched, in the order of the catalog; at least one.
     pub files: Vec<ManifestFile>,
     /// When the last file was verified: milliseconds since 1970, for display only.
     pub completed_at_ms: u64,
@@ -136,6 +136,8 @@ pub enum Authority {
     Catalog,
     /// The hash the hub announced, because the catalog has none.
     Hub,
+    /// The converter's, which read back what it had written: the file was made here.
+    Conversion,
 }
 
 /// Why a manifest cannot be used.
@@ -190,6 +192,25 @@ impl Manifest {
         }
     }
 
+    /// The files that came from elsewhere, in the order of the catalog.
+    pub fn fetched(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.files.iter().filter(|file| file.checked_against != Authority::Conversion)
+    }
+
+    /// The files that were made here from the others, the newest first.
+    pub fn converted(&self) -> impl Iterator<Item = &ManifestFile> {
+        self.files.iter().filter(|file| file.checked_against == Authority::Conversion)
+    }
+
+    /// The same with what was converted from the same bytes before.
+    pub(crate) fn with_conversions_of(mut self, older: &Manifest) -> Self {
+        let bytes = |manifest: &Manifest| manifest.fetched().map(|file| file.sha256).collect::<Vec<_>>();
+        if bytes(&self) == bytes(older) {
+            self.files.splice(0..0, older.converted().cloned());
+        }
+        self
+    }
+
     /// What would fetch exactly these bytes again; words and mirrors are `known`'s, if a catalog has the model.
     #[must_use]
     pub fn as_entry(&self, known: Option<&CatalogEntry>) -> CatalogEntry {
@@ -198,7 +219,7 @@ impl Manifest {
             size_bytes: Some(file.size_bytes),
             sha256: Some(file.sha256),
         };
-        let files: Vec<CatalogFile> = self.files.iter().map(pinned).collect();
+        let files: Vec<CatalogFile> = self.fetched().map(pinned).collect();
         let outtype = match known.map(|entry| &entry.source) {
             Some(EntrySource::Convert { outtype, .. }) => *outtype,
             Some(EntrySource::File(_)) | None => OutputType::F16,

@@ -168,3 +168,37 @@ fn a_manifest_without_files_or_of_another_model_is_not_used() {
     manifest("one").write(&directory).expect("written");
     assert_eq!(store.require(&id("one")).expect("usable").size_bytes(), 5);
 }
+
+#[test]
+fn a_conversion_stands_first_and_goes_with_its_checkpoint() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let directory = folder.path().join("gpt2");
+    fs::create_dir_all(&directory).expect("a folder");
+    let checkpoint = Manifest { kind: ModelKind::Checkpoint, ..manifest("gpt2") };
+    checkpoint.write(&directory).expect("a manifest");
+    let store = Store::open(folder.path()).expect("a store");
+    let installed = store.require(&id("gpt2")).expect("installed");
+    assert!(!installed.is_gguf());
+
+    let conversion = store.convert(&installed, "q8_0").expect("the right to convert");
+    assert!(matches!(store.convert(&installed, "f16"), Err(StoreError::Busy { .. })), "one at a time");
+    assert!(matches!(store.delete(&id("gpt2")), Err(StoreError::Busy { .. })));
+    assert_eq!(conversion.output(), directory.join("gpt2-q8_0.gguf"));
+    fs::write(conversion.output(), "converted").expect("a file");
+    assert!(conversion.finish(8, Digest::from_bytes([8; 32])).is_err(), "another size than was written");
+
+    let conversion = store.convert(&installed, "q8_0").expect("the right to convert");
+    let converted = conversion.finish(9, Digest::from_bytes([8; 32])).expect("on record");
+    assert_eq!(converted, store.require(&id("gpt2")).expect("installed"));
+    assert!(converted.is_gguf() && converted.model_file().ends_with("gpt2-q8_0.gguf"));
+    assert_eq!(converted.manifest.fetched().count(), 1);
+
+    let again = checkpoint.clone().with_conversions_of(&converted.manifest);
+    assert_eq!(again.files, converted.manifest.files, "the same checkpoint keeps what was made of it");
+    let mut other = checkpoint;
+    other.files[0].sha256 = Digest::from_bytes([9; 32]);
+    assert_eq!(other.with_conversions_of(&converted.manifest).converted().count(), 0);
+    install(folder.path(), "plain");
+    let plain = store.require(&id("plain")).expect("installed");
+    assert!(matches!(store.convert(&plain, "q8_0"), Err(StoreError::NotACheckpoint { .. })));
+}

@@ -1,4 +1,4 @@
-//! `bench models`: fetching and hashing beside curl, the hub's own client and openssl, over loopback.
+//! `bench models`: fetching, hashing and converting beside curl, the hub's own client, openssl and the reference converter.
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
+use crate::download::absolute;
 use crate::failure::Failure;
 use crate::output::{Output, table};
 use crate::process::{Call, Group, print_plan};
@@ -28,7 +29,8 @@ const HUB_CLIENT: &str = "huggingface_hub==2.4.0";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench models
-  cargo xtask bench models --size-mib 256 --rounds 5 --json")]
+  cargo xtask bench models --size-mib 256 --rounds 5 --json
+  cargo xtask bench models --checkpoint ./smollm2 --reference-source ./llama.cpp --reference-python ./venv/bin/python")]
 pub struct Args {
     /// Size of the file
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=65_536))]
@@ -36,6 +38,25 @@ pub struct Args {
     /// Counted rounds
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: u64,
+    #[command(flatten)]
+    conversion: ConversionArgs,
+}
+
+/// What a conversion is compared with; without these, none is.
+#[derive(Debug, clap::Args)]
+struct ConversionArgs {
+    /// Convert this checkpoint too, beside the reference converter
+    #[arg(long, value_name = "DIR", requires = "reference_source")]
+    checkpoint: Option<PathBuf>,
+    /// Where `convert_hf_to_gguf.py` lies, with the parts it imports
+    #[arg(long, value_name = "DIR", requires = "checkpoint")]
+    reference_source: Option<PathBuf>,
+    /// A Python that can run it: torch, transformers, sentencepiece
+    #[arg(long, value_name = "PATH", default_value = "python3")]
+    reference_python: PathBuf,
+    /// The checkpoint's pre-tokenizer, in the converters' words
+    #[arg(long, value_name = "NAME", default_value = "smollm")]
+    pre: String,
 }
 
 #[derive(Serialize)]
@@ -85,7 +106,8 @@ impl Args {
         };
         let file = bench.scratch.0.join("large.gguf");
         write_made_up_bytes(&file, self.size_mib)?;
-        let tables = bench.tables(&file)?;
+        let mut tables = bench.tables(&file)?;
+        tables.extend(bench.conversions(&root, &self.conversion)?);
         if output.json {
             output.event(&Done { event: "done", tables })?;
             return Ok(0);
@@ -125,6 +147,38 @@ impl Bench {
         let title = format!("Hashing {size}, one core");
         let contenders = [Some(self.verify(&fast)?), self.openssl(file)];
         tables.push(self.compare(title, contenders.into_iter().flatten().collect())?);
+        Ok(tables)
+    }
+
+    /// Ours beside the reference, f32 and the smallest type that the reference writes itself.
+    fn conversions(&self, root: &Path, args: &ConversionArgs) -> Result<Vec<Table>, Failure> {
+        let (Some(checkpoint), Some(source)) = (&args.checkpoint, &args.reference_source) else {
+            return Ok(Vec::new());
+        };
+        let marks = Marks::read(root)?;
+        let call = binaries::plan(root, Product::Convert, Profile::Release, &marks);
+        let converter = binaries::build(self.output, &call, Product::Convert, Show::Work)?.path;
+        let script = root.join("crates/convert/tests/golden/make.py");
+        let checkpoint = absolute(checkpoint);
+        let mut tables = Vec::new();
+        for outtype in ["f32", "q8_0"] {
+            let file = |name: &str| self.scratch.0.join(name);
+            let ours = Call::new(&converter).args(["checkpoint", "--outtype", outtype, "--pre", &args.pre]);
+            let ours = ours.args(["--output".as_ref(), file("ours.gguf").as_os_str(), checkpoint.as_os_str()]);
+            let reference = Call::new(&args.reference_python).args([script.as_os_str(), "_run".as_ref()]);
+            let reference = reference.args([source.as_os_str(), args.pre.as_ref(), "--".as_ref()]);
+            let reference = reference.args([checkpoint.as_os_str(), "--outtype".as_ref(), outtype.as_ref()]);
+            let reference = reference.args(["--outfile".as_ref(), file("reference.gguf").as_os_str()]);
+            let reference = reference.args(["--model-name", "Bench"]).env("HF_HUB_OFFLINE", "1");
+            let contenders = vec![
+                Contender { name: "llorch-convert", call: ours, prepare: self.without("ours.gguf") },
+                Contender { name: "convert_hf_to_gguf.py", call: reference, prepare: self.without("reference.gguf") },
+            ];
+            let name = checkpoint.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tables.push(
+                self.compare(format!("Conversion of {name} to {outtype} (ours hashes and reads back)"), contenders)?,
+            );
+        }
         Ok(tables)
     }
 

@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use models::hub_cache;
 use models::store::Installed;
+use protocol::catalog::EntrySource;
 use protocol::error::ErrorCode;
 use serde::Serialize;
 
 use crate::cli::Globals;
+use crate::conversion::{Converter, Options};
 use crate::download::{Board, FileLine, Shelf, Wanted, file_lines};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -22,8 +24,8 @@ const AT_ONCE: usize = 2;
 ///
 /// A model is an id of the catalog, `hf:org/repo[@revision][::file]`, a GGUF file or a folder with `config.json` and
 /// safetensors. Prints the path of each. What an interrupted download fetched is kept and counts for the next one. A model
-/// that is here already is not fetched again, nor is one that lies in the hub's own cache. One that fails does not stop the
-/// others.
+/// that is here already is not fetched again, nor is one that lies in the hub's own cache. A checkpoint is converted to GGUF
+/// afterwards. One that fails does not stop the others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask models download smollm2
@@ -41,6 +43,9 @@ pub struct Args {
     /// Import from a file, or from the folder that holds the model's files, and from nowhere else
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
+    /// Leave checkpoints as they are
+    #[arg(long)]
+    no_convert: bool,
     /// Leave them in the hub's own cache too, where its client finds them (`HF_HUB_CACHE`)
     #[arg(long)]
     hub_cache: bool,
@@ -82,7 +87,10 @@ impl Args {
             let steps: Vec<String> = wanted.iter().map(|wanted| step(&shelf, wanted)).collect();
             return process::print_plan(globals.output, &steps);
         }
-        let results = fetch_all(&shelf, globals.output, (&wanted, self.hub_cache));
+        let mut results = fetch_all(&shelf, globals.output, (&wanted, self.hub_cache));
+        if !self.no_convert {
+            convert_all(&shelf, globals.output, (&wanted, &mut results));
+        }
         finish(globals.output, &wanted, results)
     }
 
@@ -161,6 +169,28 @@ fn fetch_one(
         output.event(&Told::ModelFailed { model, code, message, hint })?;
     }
     fetched
+}
+
+/// Converts what is a checkpoint and was not converted before, one after the other: each uses every processor.
+fn convert_all(shelf: &Shelf, output: Output, (wanted, results): (&[Wanted], &mut [Result<Installed, Failure>])) {
+    let mut converter = None;
+    for (wanted, result) in wanted.iter().zip(results) {
+        let (Ok(installed), EntrySource::Convert { outtype, .. }) = (&*result, &wanted.entry.source) else { continue };
+        if installed.is_gguf() {
+            continue;
+        }
+        let converter = match &converter {
+            Some(found) => found,
+            None => match Converter::find(output) {
+                Ok(found) => converter.insert(found),
+                Err(failure) => {
+                    *result = Err(failure);
+                    continue;
+                }
+            },
+        };
+        *result = converter.into_store(&shelf.store, (installed, outtype.name()), &Options::default());
+    }
 }
 
 /// Prints what came, then fails with what did not.

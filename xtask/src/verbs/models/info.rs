@@ -1,5 +1,7 @@
 //! `models info`: one model, what the catalog says and what is here.
 
+use std::collections::BTreeMap;
+
 use models::info::HeaderInfo;
 use protocol::catalog::CatalogEntry;
 use serde::Serialize;
@@ -43,6 +45,8 @@ struct Header {
     tokenizer: Option<String>,
     vocab_size: Option<u64>,
     has_chat_template: bool,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    provenance: BTreeMap<String, String>,
 }
 
 impl Args {
@@ -79,6 +83,7 @@ impl From<HeaderInfo> for Header {
             tokenizer: info.tokenizer,
             vocab_size: info.vocab_size,
             has_chat_template: info.has_chat_template,
+            provenance: info.provenance.into_iter().collect(),
         }
     }
 }
@@ -105,6 +110,9 @@ fn rows(document: &Document<'_>) -> Vec<Vec<String>> {
         row("file says", format!("{name}, {}, {}", header.architecture, header.quantization));
         row("parameters", format!("{} million in {} tensors", header.parameters / 1_000_000, header.tensors));
         row("chat template", String::from(if header.has_chat_template { "yes" } else { "no" }));
+        for (key, value) in &header.provenance {
+            row(&key.replace("source.", "made from "), value.clone());
+        }
     }
     for file in &document.files {
         row("file", file.words());

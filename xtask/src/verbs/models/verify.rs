@@ -2,10 +2,12 @@
 
 use models::store::Installed;
 use models::verify::{Fault, Report, discard_faulty, verify_with};
+use protocol::catalog::FileName;
 use protocol::error::ErrorCode;
 use serde::Serialize;
 
 use crate::cli::Globals;
+use crate::conversion::{Converter, Options};
 use crate::download::{Board, Shelf, Wanted};
 use crate::failure::Failure;
 use crate::output::{Output, transfer_style};
@@ -124,7 +126,8 @@ fn repair(shelf: &Shelf, output: Output, (model, report): (&Installed, &Report))
         let known = shelf.catalog.find(model.manifest.id.as_str()).ok();
         let wanted = Wanted { entry: model.manifest.as_entry(known), sources: shelf.sources()?, force: false };
         discard_faulty(&shelf.store, model, report)?;
-        shelf.download(&wanted, &Board::new(output, std::slice::from_ref(&wanted)))?;
+        let installed = shelf.download(&wanted, &Board::new(output, std::slice::from_ref(&wanted)))?;
+        convert_again(shelf, output, (model, &installed))?;
     }
     if !strays.is_empty() {
         // Whose they are nobody knows: they are not ours to remove.
@@ -134,6 +137,17 @@ fn repair(shelf: &Shelf, output: Output, (model, report): (&Installed, &Report))
     output.event(&Repaired { event: "repaired", model: id })?;
     if !output.json {
         output.line(&format!("{id}: repaired"))?;
+    }
+    Ok(())
+}
+
+/// What was made here is not fetched but made again, the newest last, so that it is what workers get.
+fn convert_again(shelf: &Shelf, output: Output, (before, now): (&Installed, &Installed)) -> Result<(), Failure> {
+    let made: Vec<&FileName> = before.manifest.converted().map(|file| &file.path).collect();
+    for file in made.into_iter().rev() {
+        let name = file.as_str().strip_prefix(&format!("{}-", before.manifest.id));
+        let outtype = name.and_then(|name| name.strip_suffix(".gguf")).unwrap_or("auto");
+        Converter::find(output)?.into_store(&shelf.store, (now, outtype), &Options::default())?;
     }
     Ok(())
 }
