@@ -89,7 +89,7 @@ impl Converter {
     }
 
     /// Converts an installed checkpoint and makes the result what its workers are given.
-    pub fn into_store(
+    pub fn convert_in_store(
         &self,
         store: &Store,
         (installed, outtype): (&Installed, &str),
@@ -105,7 +105,7 @@ impl Converter {
     }
 
     /// Converts a folder into a file that the store knows nothing of.
-    pub fn into_file(&self, paths: (&Path, &str, &Path), options: &Options) -> Result<Converted, Failure> {
+    pub fn convert_to_file(&self, paths: (&Path, &str, &Path), options: &Options) -> Result<Converted, Failure> {
         let name = paths.2.file_name().context("the output has a name")?.to_string_lossy().into_owned();
         self.run(&self.call(paths, options), &name)
     }

@@ -11,6 +11,7 @@ pub mod check;
 pub mod checkpoint;
 pub mod error;
 pub mod event;
+mod front;
 pub mod quantize;
 pub mod safetensors;
 

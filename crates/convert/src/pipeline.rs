@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::check;
 use crate::error::ConvertError;
 use crate::event::{Event, Observer, Report};
+use crate::front::Front;
 use crate::output::{self, Partial};
 use crate::plan::{Content, MAX_THREADS, Plan};
 use crate::source::hex;
@@ -48,6 +49,8 @@ struct Chunk {
 
 /// What a thread reports of a chunk.
 struct Written {
+    /// Its place among the chunks.
+    index: usize,
     tensor: usize,
     checksum: u64,
     bytes: u64,
@@ -73,11 +76,23 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     observer.event(Event::Started { tensors_total, bytes_total: layout.file_len, resumed_bytes });
     let progress =
         Progress { tensors_done: sizes().count() as u64, bytes_done: resumed_bytes, announced: resumed_bytes };
-    write_chunks(Work { plan, layout: &layout, run }, &complete, &partial, (progress, observer))?;
+    let (front, work) = (Front::default(), Work { plan, layout: &layout, run });
+    let (written, hash, tokenizer) = std::thread::scope(|scope| {
+        let hash = scope.spawn(|| front.hash(partial.path(), layout.file_len, &|| run.proceed()));
+        // The vocabulary is in the header, which is there already; building tokenizers keeps one processor busy.
+        let tokenizer = scope.spawn(|| check::tokenizer_of(plan, partial.path()));
+        let open = front.open();
+        let written = write_chunks(work, &complete, (&partial, &front), (progress, observer));
+        drop(open);
+        (written, hash.join(), tokenizer.join())
+    });
+    written?;
     plan.files.iter().try_for_each(|file| file.check_unchanged())?;
     observer.event(Event::Verifying);
-    let sha256 = check::output(plan, &layout, partial.path(), run)?;
-    let tokenizer = check::tokenizer_of(plan, partial.path())?;
+    let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} was not computed") };
+    let sha256 = hash.map_err(|_| failed("the hash"))??.ok_or_else(|| failed("the hash"))?;
+    let tokenizer = tokenizer.map_err(|_| failed("the tokenizer's comparison"))??;
+    check::output(plan, &layout, partial.path(), run)?;
     run.proceed()?;
     partial.publish()?;
     let report = Report {
@@ -115,6 +130,16 @@ struct Work<'a> {
     run: Run<'a>,
 }
 
+impl Work<'_> {
+    /// Where a chunk begins in the output; without one, where the output ends.
+    fn start_of(&self, chunk: Option<&Chunk>) -> u64 {
+        let Some(chunk) = chunk else { return self.layout.file_len };
+        let (start, size_bytes) = self.layout.spans[chunk.tensor];
+        let (rows, _) = self.plan.tensors[chunk.tensor].rows_and_columns();
+        start + chunk.first_row * (size_bytes / rows)
+    }
+}
+
 #[derive(Debug)]
 struct Progress {
     tensors_done: u64,
@@ -140,7 +165,7 @@ fn chunks(plan: &Plan, complete: &[bool]) -> Vec<Chunk> {
 fn write_chunks(
     work: Work<'_>,
     complete: &[bool],
-    partial: &Partial,
+    (partial, front): (&Partial, &Front),
     (mut progress, observer): (Progress, &mut dyn Observer),
 ) -> Result<(), ConvertError> {
     let chunks = chunks(work.plan, complete);
@@ -150,6 +175,9 @@ fn write_chunks(
     }
     let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
     let mut outcome = Ok(());
+    // Chunks lie in the order of the file, and what lies between them is complete.
+    let (mut is_written, mut first_missing) = (vec![false; chunks.len()], 0);
+    front.advance(work.start_of(chunks.first()));
     std::thread::scope(|scope| {
         // Room for every thread's next report, so that none waits for the observer for long.
         let (sender, receiver) = sync_channel(64);
@@ -171,6 +199,9 @@ fn write_chunks(
                 }
             };
             progress.bytes_done += written.bytes;
+            is_written[written.index] = true;
+            first_missing += is_written[first_missing..].iter().take_while(|is_written| **is_written).count();
+            front.advance(work.start_of(chunks.get(first_missing)));
             let is_complete = match missing.get_mut(&written.tensor) {
                 Some((chunks, checksum)) => {
                     *chunks -= 1;
@@ -209,8 +240,9 @@ fn take_chunks(
 ) {
     let mut buffers = Buffers::default();
     while !stop.load(Ordering::Relaxed) {
-        let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-        let written = work.run.proceed().and_then(|()| write_chunk((work, partial), *chunk, &mut buffers));
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(chunk) = chunks.get(index) else { return };
+        let written = work.run.proceed().and_then(|()| write_chunk((work, partial), (index, *chunk), &mut buffers));
         if written.is_err() {
             stop.store(true, Ordering::Relaxed);
         }
@@ -223,16 +255,13 @@ fn take_chunks(
 
 fn write_chunk(
     (work, partial): (Work<'_>, &Partial),
-    chunk: Chunk,
+    (index, chunk): (usize, Chunk),
     buffers: &mut Buffers,
 ) -> Result<Written, ConvertError> {
-    let (start, size_bytes) = work.layout.spans[chunk.tensor];
-    let (rows, _) = work.plan.tensors[chunk.tensor].rows_and_columns();
-    let row_bytes = size_bytes / rows;
     let bytes = buffers.rows(work.plan, chunk.tensor, (chunk.first_row, chunk.rows))?;
-    partial.write_at(bytes, start + chunk.first_row * row_bytes)?;
+    partial.write_at(bytes, work.start_of(Some(&chunk)))?;
     let checksum = output::checksum(0, chunk.first_row, bytes);
-    Ok(Written { tensor: chunk.tensor, checksum, bytes: bytes.len() as u64 })
+    Ok(Written { index, tensor: chunk.tensor, checksum, bytes: bytes.len() as u64 })
 }
 
 impl Buffers {

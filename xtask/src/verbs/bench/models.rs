@@ -163,15 +163,25 @@ impl Bench {
         let mut tables = Vec::new();
         for outtype in ["f32", "q8_0"] {
             let file = |name: &str| self.scratch.0.join(name);
-            let ours = Call::new(&converter).args(["checkpoint", "--outtype", outtype, "--pre", &args.pre]);
-            let ours = ours.args(["--output".as_ref(), file("ours.gguf").as_os_str(), checkpoint.as_os_str()]);
+            let ours = |provenance: &str| {
+                let words = ["checkpoint", "--outtype", outtype, "--pre", &args.pre, "--provenance", provenance];
+                let paths =
+                    ["--output".into(), file("ours.gguf").into_os_string(), checkpoint.clone().into_os_string()];
+                Call::new(&converter).args(words).args(paths)
+            };
             let reference = Call::new(&args.reference_python).args([script.as_os_str(), "_run".as_ref()]);
             let reference = reference.args([source.as_os_str(), args.pre.as_ref(), "--".as_ref()]);
             let reference = reference.args([checkpoint.as_os_str(), "--outtype".as_ref(), outtype.as_ref()]);
             let reference = reference.args(["--outfile".as_ref(), file("reference.gguf").as_os_str()]);
             let reference = reference.args(["--model-name", "Bench"]).env("HF_HUB_OFFLINE", "1");
             let contenders = vec![
-                Contender { name: "llorch-convert", call: ours, prepare: self.without("ours.gguf") },
+                Contender {
+                    name: "llorch-convert --provenance none",
+                    call: ours("none"),
+                    prepare: self.without("ours.gguf"),
+                },
+                // Hashes the source too.
+                Contender { name: "llorch-convert", call: ours("full"), prepare: self.without("ours.gguf") },
                 Contender { name: "convert_hf_to_gguf.py", call: reference, prepare: self.without("reference.gguf") },
             ];
             let name = checkpoint.file_name().unwrap_or_default().to_string_lossy().into_owned();

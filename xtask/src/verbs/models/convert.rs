@@ -92,10 +92,10 @@ impl Args {
         let converter = Converter::find(output)?;
         if let Some(target) = &self.output {
             let paths = (installed.directory.as_path(), outtype.as_str(), absolute(target));
-            let converted = converter.into_file((paths.0, paths.1, &paths.2), &options)?;
+            let converted = converter.convert_to_file((paths.0, paths.1, &paths.2), &options)?;
             return finish(globals, converted);
         }
-        let installed = converter.into_store(&shelf.store, (&installed, &outtype), &options)?;
+        let installed = converter.convert_in_store(&shelf.store, (&installed, &outtype), &options)?;
         if !output.json {
             output.line(&installed.model_file().display().to_string())?;
         }
@@ -115,7 +115,7 @@ impl Args {
             return print_plan(globals.output, &build.into_iter().chain([step]).collect::<Vec<_>>());
         }
         let converter = Converter::find(globals.output)?;
-        let converted = converter.into_file((&absolute(folder), outtype, &absolute(target)), options)?;
+        let converted = converter.convert_to_file((&absolute(folder), outtype, &absolute(target)), options)?;
         finish(globals, converted)
     }
 }

@@ -189,7 +189,7 @@ fn convert_all(shelf: &Shelf, output: Output, (wanted, results): (&[Wanted], &mu
                 }
             },
         };
-        *result = converter.into_store(&shelf.store, (installed, outtype.name()), &Options::default());
+        *result = converter.convert_in_store(&shelf.store, (installed, outtype.name()), &Options::default());
     }
 }
 

@@ -147,7 +147,7 @@ fn convert_again(shelf: &Shelf, output: Output, (before, now): (&Installed, &Ins
     for file in made.into_iter().rev() {
         let name = file.as_str().strip_prefix(&format!("{}-", before.manifest.id));
         let outtype = name.and_then(|name| name.strip_suffix(".gguf")).unwrap_or("auto");
-        Converter::find(output)?.into_store(&shelf.store, (now, outtype), &Options::default())?;
+        Converter::find(output)?.convert_in_store(&shelf.store, (now, outtype), &Options::default())?;
     }
     Ok(())
 }
