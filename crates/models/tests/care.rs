@@ -153,7 +153,7 @@ fn a_machine_is_held_to_the_bytes_of_another() {
     assert!(matches!(commit[..], [Difference::Commit { .. }, Difference::Commit { .. }]), "{commit:?}");
     let bytes = changed(&sha256_hex(b"a"), &sha256_hex(b"z")).expect("a lock");
     assert!(matches!(bytes[..], [Difference::File { actual: Some(_), .. }]), "{bytes:?}");
-    assert!(matches!(changed("llorch ", "other ").expect("a lock")[..], [Difference::Converter { .. }]));
+    assert!(matches!(changed("llorch-convert ", "other ").expect("a lock")[..], [Difference::Converter { .. }]));
     for (from, to) in
         [("schema = 1", "schema = 2"), ("a.gguf", "../a.gguf"), ("[[model]]", "[[modle]]"), ("sha256", "sha")]
     {
