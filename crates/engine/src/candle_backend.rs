@@ -1,6 +1,6 @@
 //! The first backend: programs executed with candle tensors.
 //!
-//! Correct before fast, on any device candle has. A step packs the rows of all spans into one matrix for everything but
+//! Correct before fast, and so far on the processor: `Matrix` multiplies there alone. A step packs the rows of all spans into one matrix for everything but
 //! attention, which runs span by span over the sequence's own slabs. Each operation treats rows independently, so that
 //! a sequence computes the same bits alone or beside others.
 

@@ -7,6 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::identifiers::JobId;
 
+/// The fields of a request, in the order of [`InferenceRequest`]; any other is refused.
+pub const FIELDS: &[&str] = &[
+    "job_id",
+    "prompt",
+    "messages",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "stop",
+    "seed",
+    "stream",
+    "attempt",
+    "orphan_grace_ms",
+];
+/// Fields that are part of the contract but not built yet: refused, so that nobody believes they work.
+pub const RESERVED_FIELDS: &[&str] =
+    &["typical_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "n", "response_format"];
+
 /// A generation request. `prompt` and `messages` exclude each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InferenceRequest {

@@ -2,29 +2,9 @@
 
 use protocol::error::{FieldError, FieldErrors};
 use protocol::identifiers::JobId;
-use protocol::inference::{InferenceRequest, Message};
+use protocol::inference::{FIELDS, InferenceRequest, Message, RESERVED_FIELDS};
 use serde_json::{Map, Value};
 
-/// Fields that are part of the contract but not built yet: refused, so that nobody believes they work.
-const RESERVED: &[&str] =
-    &["typical_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "n", "response_format"];
-/// Fields of a request, in the order of docs/protocol.md.
-const KNOWN: &[&str] = &[
-    "job_id",
-    "prompt",
-    "messages",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "stop",
-    "seed",
-    "stream",
-    "attempt",
-    "orphan_grace_ms",
-];
 /// Largest prompt, in bytes; a token is at least one byte, so no context of this decade holds more.
 pub(crate) const PROMPT_LIMIT_BYTES: usize = 1 << 20;
 /// Longest stop string, in characters.
@@ -97,13 +77,13 @@ impl Fields {
     }
 
     fn check_names(&mut self) {
-        let unknown: Vec<String> = self.object.keys().filter(|key| !KNOWN.contains(&key.as_str())).cloned().collect();
+        let unknown: Vec<String> = self.object.keys().filter(|key| !FIELDS.contains(&key.as_str())).cloned().collect();
         for name in unknown {
             let shown = shown(&name);
-            if RESERVED.contains(&name.as_str()) {
+            if RESERVED_FIELDS.contains(&name.as_str()) {
                 self.fail(&shown, "unsupported", "this field is reserved and not supported yet");
             } else {
-                self.fail(&shown, "unknown", format!("known fields: {}", KNOWN.join(", ")));
+                self.fail(&shown, "unknown", format!("known fields: {}", FIELDS.join(", ")));
             }
         }
     }

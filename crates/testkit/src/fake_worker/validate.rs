@@ -1,29 +1,10 @@
 //! The fake worker's check of a request: every bad field at once, values never echoed.
 
 use protocol::error::FieldError;
-use protocol::inference::InferenceRequest;
+use protocol::inference::{FIELDS, InferenceRequest, RESERVED_FIELDS};
 use serde_json::{Map, Value};
 
 use super::{Misbehaviour, Script};
-
-const FIELDS: [&str; 14] = [
-    "job_id",
-    "prompt",
-    "messages",
-    "max_tokens",
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "stop",
-    "seed",
-    "stream",
-    "attempt",
-    "orphan_grace_ms",
-];
-const RESERVED: [&str; 7] =
-    ["typical_p", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "n", "response_format"];
 
 /// The request, or everything that is wrong with it.
 ///
@@ -53,7 +34,7 @@ pub fn validate(script: &Script, body: &[u8]) -> Result<InferenceRequest, Vec<Fi
 fn unknown_fields(script: &Script, fields: &Map<String, Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for name in fields.keys() {
-        if RESERVED.contains(&name.as_str()) {
+        if RESERVED_FIELDS.contains(&name.as_str()) {
             errors.push(error(name, "unsupported", "leave it out: not supported yet"));
         } else if !FIELDS.contains(&name.as_str()) && !script.commits(Misbehaviour::AcceptUnknownField) {
             errors.push(error(name, "unknown", "leave it out"));
