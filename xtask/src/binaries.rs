@@ -10,10 +10,10 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
 
-use crate::cargo;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group};
+use crate::{cargo, git};
 
 /// Backends this version can build a worker for. A new one is a row here and in `engine`.
 pub const BACKENDS: [Backend; 1] = [Backend::Cpu];
@@ -92,7 +92,7 @@ impl Product {
 impl Marks {
     /// Asks git and rustc.
     pub fn read(root: &Path) -> Result<Self, Failure> {
-        Ok(Self { commit: cargo::commit(root)?, target: cargo::host(root)? })
+        Ok(Self { commit: git::commit(root)?, target: cargo::host(root)? })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Calls of cargo from within `cargo xtask`, and short questions to git and rustc.
+//! Calls of cargo from within `cargo xtask`, and short questions to rustc.
 
 use std::path::Path;
 
@@ -23,16 +23,6 @@ pub fn call(root: &Path) -> Call {
     });
     // Where cargo found the libraries of xtask; no other program needs them.
     of_package.chain(["LD_LIBRARY_PATH".into()]).fold(call, Call::env_remove)
-}
-
-/// The commit of the checkout, `-dirty` appended if files differ from it; `unknown` outside git.
-pub fn commit(root: &Path) -> Result<String, Failure> {
-    let shell = shell(root)?;
-    let Ok(commit) = cmd!(shell, "git rev-parse HEAD").quiet().ignore_stderr().read() else {
-        return Ok(String::from("unknown"));
-    };
-    let changes = cmd!(shell, "git status --porcelain").quiet().ignore_stderr().read().unwrap_or_default();
-    Ok(if changes.is_empty() { commit } else { format!("{commit}-dirty") })
 }
 
 /// The target triple of this machine.

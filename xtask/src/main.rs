@@ -4,6 +4,7 @@ mod cli;
 mod verbs;
 
 mod failure;
+mod git;
 mod interrupt;
 mod output;
 mod process;

@@ -56,13 +56,30 @@ impl Group {
     }
 }
 
-/// How a child ended, and what it wrote to standard output where that was kept.
+/// How a child ended, and what it wrote where that was kept.
 #[derive(Debug)]
 pub struct Ended {
     /// Its exit code; 128 and the signal's number if a signal ended it.
     pub code: u8,
     /// Standard output.
     pub stdout: Vec<u8>,
+    /// Standard error.
+    #[allow(dead_code, reason = "the git verbs come next")]
+    pub stderr: Vec<u8>,
+}
+
+impl Ended {
+    /// Standard output as text, without the last line's end.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
+    }
+
+    #[allow(dead_code, reason = "the git verbs come next")]
+    /// The lines of standard error that are worth showing.
+    pub fn complaints(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.stderr);
+        text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
 }
 
 impl Call {
@@ -122,6 +139,17 @@ impl Call {
     /// As [`Call::run`], what it prints to standard output included in what people see: ours is for machines.
     pub fn run_to_stderr(&self, group: Group) -> Result<u8, Failure> {
         self.finish(&self.expression().stdin_null().stdout_to_stderr(), group).map(|ended| ended.code)
+    }
+
+    /// Runs it out of sight and keeps all it wrote: for questions whose answer is looked at here.
+    pub fn ask(&self, group: Group) -> Result<Ended, Failure> {
+        self.finish(&self.expression().stdin_null().stdout_capture().stderr_capture(), group)
+    }
+
+    #[allow(dead_code, reason = "the git verbs come next")]
+    /// As [`Call::ask`], with something to read on standard input.
+    pub fn ask_with(&self, group: Group, stdin: impl Into<Vec<u8>>) -> Result<Ended, Failure> {
+        self.finish(&self.expression().stdin_bytes(stdin).stdout_capture().stderr_capture(), group)
     }
 
     /// As [`Call::run`], what it prints to standard error included in the result: a test runner's report is one.
@@ -204,7 +232,7 @@ impl Call {
             send(&handle, group, Signal::KILL);
             return Err(Failure::interrupted());
         }
-        Ok(Ended { code: exit_code(output.status), stdout: output.stdout.clone() })
+        Ok(Ended { code: exit_code(output.status), stdout: output.stdout.clone(), stderr: output.stderr.clone() })
     }
 }
 
