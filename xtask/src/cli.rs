@@ -1,5 +1,6 @@
 //! The command line: options that every verb has, the version, and usage errors. The verbs are in `verbs`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -7,12 +8,14 @@ use protocol::error::ErrorCode;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::remote::Forwarding;
 use crate::verbs::Verb;
 
 /// From a fresh clone to tokens, with one command
 ///
 /// Results go to standard output, everything for people to standard error. Exit codes: 0 done, 1 failed, 2 usage,
-/// 130 interrupted.
+/// 69 host unreachable or connection lost, 76 host key changed, 130 interrupted; a remote task's own code comes back as it
+/// is.
 #[derive(Debug, Parser)]
 #[command(name = "xtask", disable_version_flag = true, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -21,6 +24,12 @@ use crate::verbs::Verb;
   cargo xtask build worker cpu
   cargo xtask test all")]
 pub struct Cli {
+    /// Run it there instead: hosts, `tag:NAME`, `all`; side by side if several
+    #[arg(long, global = true, value_name = "HOST[,HOST…]", value_delimiter = ',', help_heading = GLOBAL)]
+    remote: Vec<String>,
+    /// With --remote: bring this working tree there first, as it is
+    #[arg(long, global = true, requires = "remote", help_heading = GLOBAL)]
+    sync: bool,
     /// Print JSON only to standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
     json: bool,
@@ -75,10 +84,18 @@ pub struct Globals {
     pub catalog: Option<PathBuf>,
 }
 
+/// A verb, and where it runs.
+pub enum Task {
+    /// In this process.
+    Here(Box<Verb>),
+    /// On other hosts.
+    Elsewhere(Forwarding),
+}
+
 /// What the command line asks for.
 pub enum Parsed {
     /// A verb.
-    Run(Globals, Verb),
+    Run(Globals, Task),
     /// Help, version or a usage error: already printed.
     Exit(u8),
 }
@@ -95,17 +112,50 @@ pub fn parse() -> Parsed {
         Err(usage) => return Parsed::Exit(report_usage(&usage, says("--json"))),
     };
     let output = Output::new(cli.json, cli.verbose, cli.quiet, cli.color);
-    match (cli.version, cli.verb) {
-        (true, _) => Parsed::Exit(print_version(output)),
-        (false, Some(verb)) => {
-            Parsed::Run(Globals { output, dry_run: cli.dry_run, yes: cli.yes, catalog: cli.catalog }, verb)
-        }
-        (false, None) => {
-            let failure = Failure::usage("no verb given").hint("see `cargo xtask --help`");
+    let globals = Globals { output, dry_run: cli.dry_run, yes: cli.yes, catalog: cli.catalog };
+    let task = match (cli.version, cli.verb) {
+        (true, _) => return Parsed::Exit(print_version(output)),
+        (false, Some(verb)) if cli.remote.is_empty() => Ok(Task::Here(Box::new(verb))),
+        (false, Some(verb)) => forwarding(&verb, cli.remote, cli.sync, &arguments).map(Task::Elsewhere),
+        (false, None) => Err(Failure::usage("no verb given").hint("see `cargo xtask --help`")),
+    };
+    match task {
+        Ok(task) => Parsed::Run(globals, task),
+        Err(failure) => {
             output.failure(&failure);
             Parsed::Exit(failure.exit_code)
         }
     }
+}
+
+fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsString]) -> Result<Forwarding, Failure> {
+    let as_text = |argument: &OsString| {
+        let text = argument.clone().into_string();
+        text.map_err(|argument| Failure::usage(format!("{argument:?} is no UTF-8, which every host understands")))
+    };
+    let arguments = arguments.iter().skip(1).map(as_text).collect::<Result<Vec<_>, _>>()?;
+    let arguments = without_ours(arguments);
+    Ok(Forwarding { selection, sync, arguments, needs_checkout: verb.needs_checkout(), asks: verb.asks() })
+}
+
+/// The arguments without those that are for this side. What begins with a dash is an option here: no option of any verb
+/// takes a value that does (a test holds that), and what stands behind `--` is nobody's.
+fn without_ours(arguments: Vec<String>) -> Vec<String> {
+    let mut rest = arguments.into_iter();
+    let mut theirs = Vec::new();
+    while let Some(argument) = rest.next() {
+        match argument.as_str() {
+            "--" => {
+                theirs.push(argument);
+                theirs.extend(rest.by_ref());
+            }
+            "--remote" => drop(rest.next()),
+            "--sync" => {}
+            text if text.starts_with("--remote=") => {}
+            _ => theirs.push(argument),
+        }
+    }
+    theirs
 }
 
 /// What a person types to get here.
@@ -158,6 +208,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command("cargo xtask").debug_assert();
+    }
+
+    #[test]
+    fn what_is_for_this_side_is_taken_off_and_the_rest_stays_as_typed() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for (typed, sent) in [
+            ("--remote a,b build worker cpu --json", "build worker cpu --json"),
+            ("-yv build --remote=a worker cpu --sync", "-yv build worker cpu"),
+            ("test unit --remote a -- --remote b --sync", "test unit -- --remote b --sync"),
+            ("infer --prompt=--remote --remote a", "infer --prompt=--remote"),
+        ] {
+            assert_eq!(super::without_ours(words(typed)), words(sent), "{typed}");
+        }
+    }
+
+    #[test]
+    fn no_option_takes_a_value_that_looks_like_one() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_last_set()) {
+                assert!(!argument.is_allow_hyphen_values_set(), "{} of {}", argument.get_id(), command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&command("cargo xtask"));
     }
 
     #[test]

@@ -39,9 +39,11 @@ impl Failure {
         Self::coded(ErrorCode::InvalidParams, message)
     }
 
-    /// Ctrl-C: exit code 130.
+    /// Ctrl-C: exit code 130; 128 and its number for another signal.
     pub fn interrupted() -> Self {
-        Self::coded(ErrorCode::Cancelled, "interrupted")
+        let failure = Self::coded(ErrorCode::Cancelled, "interrupted");
+        let of_signal = crate::interrupt::signal().and_then(|signal| u8::try_from(128 + signal).ok());
+        Self { exit_code: of_signal.unwrap_or(failure.exit_code), ..failure }
     }
 
     /// Nobody reads standard output any more (`… | head`): ends without a word, as done.
@@ -75,6 +77,13 @@ impl Failure {
     pub fn maybe_code(mut self, code: Option<ErrorCode>) -> Self {
         self.code = code;
         self.exit_code = code.map_or(FAILED, ErrorCode::exit_code);
+        self
+    }
+
+    /// The same failure, said of a host.
+    #[must_use]
+    pub fn at(mut self, host: &str) -> Self {
+        self.message = format!("{host}: {}", self.message);
         self
     }
 

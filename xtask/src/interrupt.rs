@@ -2,8 +2,8 @@
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,6 +15,7 @@ const GIVE_UP: usize = 3;
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 static HAPPENED: AtomicBool = AtomicBool::new(false);
+static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 static WATCH: OnceLock<()> = OnceLock::new();
 
 /// From now on the three signals no longer end the process by themselves. Verbs that work in steps or own children call
@@ -22,6 +23,10 @@ static WATCH: OnceLock<()> = OnceLock::new();
 pub fn watch() -> Result<(), Failure> {
     if WATCH.set(()).is_err() {
         return Ok(());
+    }
+    let signal_seen = Arc::clone(SIGNAL.get_or_init(Arc::default));
+    for (signal, value) in [(SIGINT, 2), (SIGTERM, 15), (SIGHUP, 1)] {
+        signal_hook::flag::register_usize(signal, Arc::clone(&signal_seen), value).context("cannot watch signals")?;
     }
     let (mut receiver, sender) = UnixStream::pair().context("cannot watch signals")?;
     for signal in [SIGINT, SIGTERM, SIGHUP] {
@@ -54,4 +59,10 @@ pub fn flag() -> &'static AtomicBool {
 /// A failure if one came.
 pub fn check() -> Result<(), Failure> {
     if HAPPENED.load(Ordering::SeqCst) { Err(Failure::interrupted()) } else { Ok(()) }
+}
+
+/// The last of them, by number.
+pub fn signal() -> Option<i32> {
+    let seen = SIGNAL.get().map_or(0, |seen| seen.load(Ordering::SeqCst));
+    i32::try_from(seen).ok().filter(|signal| *signal != 0)
 }

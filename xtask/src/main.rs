@@ -3,11 +3,15 @@
 mod cli;
 mod verbs;
 
+mod configuration;
 mod failure;
 mod git;
 mod interrupt;
 mod output;
 mod process;
+mod question;
+mod remote;
+mod terminal;
 mod workspace;
 
 mod binaries;
@@ -22,11 +26,15 @@ mod tidy;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (globals, verb) = match cli::parse() {
-        cli::Parsed::Run(globals, verb) => (globals, verb),
+    let (globals, task) = match cli::parse() {
+        cli::Parsed::Run(globals, task) => (globals, task),
         cli::Parsed::Exit(code) => return ExitCode::from(code),
     };
-    match verb.run(&globals) {
+    let ended = match task {
+        cli::Task::Here(verb) => verb.run(&globals),
+        cli::Task::Elsewhere(forwarding) => remote::forward(&globals, &forwarding),
+    };
+    match ended {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             globals.output.failure(&failure);

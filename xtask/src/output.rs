@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::When;
 use crate::failure::Failure;
+use crate::terminal;
 
 const RED: &str = "\x1b[1;31m";
 const CYAN: &str = "\x1b[1;36m";
@@ -36,7 +37,7 @@ impl Output {
         let colored = match color {
             When::Always => true,
             When::Never => false,
-            When::Auto => io::stderr().is_terminal() && !no_color,
+            When::Auto => terminal::is_shown() && !no_color,
         };
         Self { json, verbose, quiet, colored, has_events: true }
     }
@@ -127,20 +128,25 @@ impl Output {
 
     /// Removes the last line that somebody wrote to the terminal of standard error.
     pub fn take_back_line(self) {
-        if io::stderr().is_terminal() {
+        if terminal::is_shown() {
             self.to_stderr("\x1b[1A\x1b[2K\r");
         }
     }
 
     /// A line that shows progress on a terminal and nothing anywhere else.
     pub fn progress(self) -> ProgressBar {
-        if self.quiet || !io::stderr().is_terminal() {
+        if self.quiet || !terminal::is_shown() {
             return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let bar = ProgressBar::with_draw_target(None, terminal::draw_target());
         bar.set_style(spinner_style());
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
+    }
+
+    /// Whether people asked for silence.
+    pub fn is_quiet(self) -> bool {
+        self.quiet
     }
 
     /// Whether a question would reach a person.

@@ -45,7 +45,8 @@ pub enum Group {
 }
 
 impl Group {
-    fn apply(self, expression: &duct::Expression) -> duct::Expression {
+    /// The expression, its process put into the group.
+    pub fn apply(self, expression: &duct::Expression) -> duct::Expression {
         match self {
             Group::Shared => expression.clone(),
             Group::Own => expression.before_spawn(|command| {
@@ -64,7 +65,6 @@ pub struct Ended {
     /// Standard output.
     pub stdout: Vec<u8>,
     /// Standard error.
-    #[allow(dead_code, reason = "the git verbs come next")]
     pub stderr: Vec<u8>,
 }
 
@@ -74,7 +74,6 @@ impl Ended {
         String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
     }
 
-    #[allow(dead_code, reason = "the git verbs come next")]
     /// The lines of standard error that are worth showing.
     pub fn complaints(&self) -> Vec<String> {
         let text = String::from_utf8_lossy(&self.stderr);
@@ -146,7 +145,6 @@ impl Call {
         self.finish(&self.expression().stdin_null().stdout_capture().stderr_capture(), group)
     }
 
-    #[allow(dead_code, reason = "the git verbs come next")]
     /// As [`Call::ask`], with something to read on standard input.
     pub fn ask_with(&self, group: Group, stdin: impl Into<Vec<u8>>) -> Result<Ended, Failure> {
         self.finish(&self.expression().stdin_bytes(stdin).stdout_capture().stderr_capture(), group)

@@ -13,6 +13,7 @@ mod docs;
 mod infer;
 mod install;
 mod models;
+mod remote;
 mod test;
 mod tidy;
 mod worker;
@@ -36,6 +37,8 @@ pub enum Verb {
     Tidy(tidy::Args),
     Docs(docs::Args),
     #[command(subcommand)]
+    Remote(remote::Verb),
+    #[command(subcommand)]
     Dev(dev::Verb),
 }
 
@@ -53,7 +56,26 @@ impl Verb {
             Verb::Ci(args) => args.run(globals),
             Verb::Tidy(args) => args.run(globals),
             Verb::Docs(args) => args.run(globals),
+            Verb::Remote(verb) => verb.run(globals),
             Verb::Dev(verb) => verb.run(globals),
+        }
+    }
+
+    /// Whether it works in a checkout only; the others run as the installed command too.
+    pub fn needs_checkout(&self) -> bool {
+        match self {
+            Verb::Infer(_) | Verb::Models(_) | Verb::Worker(_) | Verb::Dev(_) => false,
+            Verb::Remote(verb) => verb.needs_checkout(),
+            Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
+            Verb::Ci(_) | Verb::Tidy(_) | Verb::Docs(_) => true,
+        }
+    }
+
+    /// Whether it asks before it does something that cannot be undone.
+    pub fn asks(&self) -> bool {
+        match self {
+            Verb::Models(verb) => verb.asks(),
+            _ => false,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `catalog/raw.rs`'s, the meaning of the values `protocol::catalog`'s.
 
 mod raw;
-mod suggest;
+pub mod suggest;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -102,6 +102,22 @@ error_codes! {
     Draining = "DRAINING", 503, true, 1;
     /// A chat template exceeded its budget or is not a template.
     TemplateInvalid = "TEMPLATE_INVALID", 422, false, 1;
+    /// No profile, no alias of ssh and no address: nothing was tried.
+    HostUnknown = "HOST_UNKNOWN", 404, false, 2;
+    /// The host does not answer, or not in a way that can be used.
+    HostUnreachable = "HOST_UNREACHABLE", 503, true, 69;
+    /// The host knows none of the user's keys.
+    HostUnauthorized = "HOST_UNAUTHORIZED", 401, false, 69;
+    /// The host's key was never seen before.
+    HostKeyUnknown = "HOST_KEY_UNKNOWN", 502, false, 69;
+    /// The host's key is another than the known one, or was revoked.
+    HostKeyChanged = "HOST_KEY_CHANGED", 502, false, 76;
+    /// The connection went away under a task.
+    ConnectionLost = "CONNECTION_LOST", 502, true, 69;
+    /// What a task needs on the host is not there: the checkout, cargo, the installed command.
+    HostNotReady = "HOST_NOT_READY", 503, false, 1;
+    /// The host's copy of the working tree is not what was sent.
+    SyncMismatch = "SYNC_MISMATCH", 502, true, 1;
     /// No valid API key.
     Unauthorized = "UNAUTHORIZED", 401, false, 1;
     /// A bug of ours.

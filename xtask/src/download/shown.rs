@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Wanted;
 use crate::output::{Output, spinner_style, transfer_style};
+use crate::terminal;
 
 /// Between two progress events with `--json`: a person or a program can follow no more.
 const EVENT_PERIOD: Duration = Duration::from_millis(100);
@@ -37,7 +38,7 @@ impl Board {
         let probe = output.progress();
         let is_hidden = probe.is_hidden();
         probe.finish_and_clear();
-        let target = if is_hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(10) };
+        let target = if is_hidden { ProgressDrawTarget::hidden() } else { terminal::draw_target() };
         let lines = MultiProgress::with_draw_target(target);
         let total = (wanted.len() > 1).then(|| {
             let bar = lines.add(ProgressBar::no_length());

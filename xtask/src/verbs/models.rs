@@ -1,18 +1,14 @@
 //! `models`: the catalog, and what of it is on this machine.
 
-use std::io::BufRead;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
-
 use clap::Subcommand;
 use serde::de::DeserializeOwned;
 
+use crate::binaries;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::pool::{self, Needs};
 use crate::process::{Call, Group};
-use crate::{binaries, interrupt};
 
 mod catalog;
 mod convert;
@@ -65,6 +61,13 @@ impl Verb {
     }
 }
 
+impl Verb {
+    /// Whether it asks before it removes something.
+    pub fn asks(&self) -> bool {
+        matches!(self, Verb::Delete(_) | Verb::Prune(_))
+    }
+}
+
 /// What the pool of this machine knows: the document that `words` and `--json` make it print.
 fn ask_pool<T: DeserializeOwned>(output: Output, words: &[&str]) -> Result<T, Failure> {
     let plan = pool::plan(Needs { worker: None, profile: binaries::Profile::Release })?;
@@ -75,28 +78,4 @@ fn ask_pool<T: DeserializeOwned>(output: Output, words: &[&str]) -> Result<T, Fa
     }
     serde_json::from_slice(&ended.stdout)
         .map_err(|error| Failure::new(format!("`{call}` printed no document: {error}")))
-}
-
-/// A question to the person at the terminal; anything but yes is no.
-fn ask(output: Output, question: &str) -> Result<bool, Failure> {
-    if !output.can_ask() {
-        return Err(Failure::usage("a question needs a terminal, and here is none").hint("`--yes` answers it"));
-    }
-    interrupt::watch()?;
-    output.question(question);
-    let (sender, receiver) = channel();
-    // On a thread of its own, because a read does not end at Ctrl-C.
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = std::io::stdin().lock().read_line(&mut answer);
-        let _the_command_ends = sender.send(read.map(|_| answer).unwrap_or_default());
-    });
-    loop {
-        interrupt::check()?;
-        match receiver.recv_timeout(Duration::from_millis(50)) {
-            Ok(answer) => return Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Ok(false),
-        }
-    }
 }

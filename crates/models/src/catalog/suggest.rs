@@ -4,7 +4,8 @@
 const LIMIT: usize = 3;
 
 /// Up to three of `known` that look like `name`, nearest first.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
     let name: Vec<char> = name.to_lowercase().chars().take(80).collect();
     // A third of the letters may be wrong: more is another word.
     let tolerance = (name.len() / 3).max(1);
@@ -21,7 +22,8 @@ pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> V
 }
 
 /// `; did you mean …?` or nothing.
-pub(super) fn sentence(suggestions: &[String]) -> String {
+#[must_use]
+pub fn sentence(suggestions: &[String]) -> String {
     if suggestions.is_empty() {
         return String::new();
     }

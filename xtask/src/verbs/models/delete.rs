@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
-use super::ask;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
 use crate::output::size_words;
-use crate::process;
+use crate::{process, question};
 
 /// Remove a model from this machine
 ///
@@ -43,7 +42,7 @@ impl Args {
         if globals.dry_run {
             return process::print_plan(globals.output, &[format!("delete {words}")]);
         }
-        if !globals.yes && !ask(globals.output, &format!("delete {words}?"))? {
+        if !globals.yes && !question::ask(globals.output, &format!("delete {words}?"))? {
             globals.output.note("nothing was deleted");
             return Ok(1);
         }

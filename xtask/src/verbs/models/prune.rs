@@ -8,12 +8,12 @@ use protocol::identifiers::ModelId;
 use protocol::pool::WorkerList;
 use serde::Serialize;
 
-use super::{ask, ask_pool};
+use super::ask_pool;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
 use crate::output::{size_words, table};
-use crate::process;
+use crate::{process, question};
 
 /// Remove unfinished downloads and models that no catalog knows
 ///
@@ -57,7 +57,7 @@ impl Args {
             for line in table(&items.iter().map(row).collect::<Vec<_>>()) {
                 output.note(line);
             }
-            if !ask(output, &format!("remove these, {} in all?", size_words(sum)))? {
+            if !question::ask(output, &format!("remove these, {} in all?", size_words(sum)))? {
                 output.note("nothing was removed");
                 return Ok(1);
             }

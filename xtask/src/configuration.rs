@@ -1,0 +1,257 @@
+//! The configuration file: what it may say, and where it is. Editing it is in `configuration/edit.rs`.
+//!
+//! The user's file decides; what it does not say, the system's does. A host is one table, taken from one file whole.
+
+mod edit;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use models::places::Places;
+use protocol::identifiers::Backend;
+use serde::Deserialize;
+
+use crate::failure::Failure;
+use crate::remote::destination::Destination;
+
+pub use edit::{add_host, remove_host};
+
+/// The system's file.
+const SYSTEM_FILE: &str = "/etc/llorch/config.toml";
+/// How long a host may take to answer, unless the file says otherwise: what the old scripts gave it.
+const CONNECT_TIMEOUT_SECONDS: u16 = 10;
+/// Between two questions of ssh whether the other side is there; after three without an answer the line is dead.
+const KEEPALIVE_SECONDS: u16 = 5;
+
+/// All that is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Profiles by name.
+    pub hosts: BTreeMap<String, Profile>,
+    /// How hosts are reached.
+    pub remote: RemoteSettings,
+}
+
+/// How hosts are reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteSettings {
+    /// Time for a connection to be made.
+    pub connect_timeout_seconds: u16,
+    /// Between two signs of life.
+    pub keepalive_seconds: u16,
+}
+
+/// A host that has a name here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// How ssh is told to go there.
+    pub ssh: Destination,
+    /// The checkout on that host, absolute or below its home folder.
+    pub repo: Option<String>,
+    /// What it can run models on.
+    pub backends: Vec<Backend>,
+    /// Groups it belongs to.
+    pub tags: Vec<String>,
+    /// Folders put before its `PATH`.
+    pub path: Vec<String>,
+    /// Variables of every task there.
+    pub env: BTreeMap<String, String>,
+    /// The file that says so.
+    pub file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    hosts: BTreeMap<String, RawProfile>,
+    #[serde(default)]
+    remote: RawRemote,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRemote {
+    connect_timeout_seconds: Option<u16>,
+    keepalive_seconds: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawProfile {
+    ssh: Option<String>,
+    repo: Option<String>,
+    #[serde(default)]
+    backends: Vec<Backend>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    path: Vec<String>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+}
+
+impl Configuration {
+    /// Reads both files; one that is not there says nothing.
+    ///
+    /// # Errors
+    /// A file that cannot be read or understood, with its line or key.
+    pub fn load() -> Result<Self, Failure> {
+        Self::read(&[user_file()?, PathBuf::from(SYSTEM_FILE)])
+    }
+
+    /// Reads `files`, the first of them first in rank.
+    fn read(files: &[PathBuf]) -> Result<Self, Failure> {
+        let mut hosts = BTreeMap::new();
+        let mut remote = RawRemote::default();
+        for file in files {
+            let text = match std::fs::read_to_string(file) {
+                Ok(text) => text,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", file.display()))),
+            };
+            let raw: Raw = toml::from_str(&text).map_err(|error| broken(file, error.to_string().trim_end()))?;
+            for (name, profile) in raw.hosts {
+                let profile = parse(&name, profile, file)?;
+                hosts.entry(name).or_insert(profile);
+            }
+            remote.connect_timeout_seconds = remote.connect_timeout_seconds.or(raw.remote.connect_timeout_seconds);
+            remote.keepalive_seconds = remote.keepalive_seconds.or(raw.remote.keepalive_seconds);
+        }
+        let at_least_one = |value: Option<u16>, default| value.unwrap_or(default).max(1);
+        let remote = RemoteSettings {
+            connect_timeout_seconds: at_least_one(remote.connect_timeout_seconds, CONNECT_TIMEOUT_SECONDS),
+            keepalive_seconds: at_least_one(remote.keepalive_seconds, KEEPALIVE_SECONDS),
+        };
+        Ok(Self { hosts, remote })
+    }
+}
+
+/// The user's file; it may not exist yet.
+///
+/// # Errors
+/// No home.
+pub fn user_file() -> Result<PathBuf, Failure> {
+    Ok(Places::from_environment()?.config.path.join("config.toml"))
+}
+
+fn broken(file: &Path, why: &str) -> Failure {
+    let (first, rest) = why.split_once('\n').unwrap_or((why, ""));
+    let known = rest.lines().map(str::to_owned).collect();
+    Failure::usage(format!(
+        "`{}` is no configuration: {}",
+        file.display(),
+        first.trim_start_matches("TOML parse error ")
+    ))
+    .known(known)
+    .hint(format!("mend `{}`", file.display()))
+}
+
+fn parse(name: &str, raw: RawProfile, file: &Path) -> Result<Profile, Failure> {
+    let wrong = |key: &str, why: &str| broken(file, &format!("`hosts.{name}{key}`: {why}"));
+    check_name(name).map_err(|why| wrong("", &why))?;
+    let ssh = raw.ssh.as_deref().unwrap_or(name);
+    let ssh = ssh.parse().map_err(|error| wrong(".ssh", &format!("{error}")))?;
+    let RawProfile { repo, backends, tags, path, env, .. } = raw;
+    let profile = Profile { ssh, repo, backends, tags, path, env, file: file.to_owned() };
+    profile.check().map_err(|why| broken(file, &format!("`hosts.{name}`: {why}")))?;
+    Ok(profile)
+}
+
+impl Profile {
+    /// Says which key holds what it cannot.
+    pub fn check(&self) -> Result<(), String> {
+        let paths = self.repo.iter().map(|path| ("repo", path)).chain(self.path.iter().map(|path| ("path", path)));
+        for (key, path) in paths {
+            check_path(path).map_err(|why| format!("`{key}`: {why}"))?;
+        }
+        if let Some(folder) = self.path.iter().find(|folder| folder.contains(':')) {
+            return Err(format!("`path`: `{folder}` contains a colon, which separates folders"));
+        }
+        self.tags.iter().try_for_each(|tag| check_name(tag)).map_err(|why| format!("`tags`: {why}"))?;
+        let mut variables = self.env.iter();
+        variables.try_for_each(|(name, value)| check_variable(name, value)).map_err(|why| format!("`env`: {why}"))
+    }
+}
+
+/// A name of a host or a tag: what is typed behind `--remote`, and stands before lines of output.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let fits = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(fits) || name.starts_with('-') {
+        return Err(format!("{name:?} is no name: letters, digits, `-`, `_`, `.`, at most 64"));
+    }
+    if name == "all" {
+        return Err(String::from("`all` means every host"));
+    }
+    Ok(())
+}
+
+/// A path on another host.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    match path {
+        "" => Err("the path is empty"),
+        _ if path.chars().any(char::is_control) => Err("a path cannot contain control characters"),
+        _ if path.starts_with('~') && path != "~" && !path.starts_with("~/") => {
+            Err("`~` stands for the home folder of the user who logs in, nobody else's")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_variable(name: &str, value: &str) -> Result<(), String> {
+    let fits = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_';
+    if name.is_empty() || !name.chars().all(fits) || name.starts_with(|character: char| character.is_ascii_digit()) {
+        return Err(format!("{name:?} is no variable: capitals, digits and `_`"));
+    }
+    if value.contains('\0') {
+        return Err(format!("the value of `{name}` contains a NUL"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::Configuration;
+
+    fn read(texts: &[&str]) -> Result<Configuration, crate::failure::Failure> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files: Vec<PathBuf> = (0..texts.len()).map(|index| folder.path().join(format!("{index}.toml"))).collect();
+        for (file, text) in files.iter().zip(texts) {
+            std::fs::write(file, text).expect("a file");
+        }
+        Configuration::read(&files)
+    }
+
+    #[test]
+    fn the_users_file_wins_and_the_systems_fills_in() {
+        let user = "[hosts.a]\nssh = 'me@a.lan'\nrepo = 'src/llorch'\nbackends = ['cuda']\ntags = ['gpu']\n";
+        let system = "[hosts.a]\nssh = 'other'\n[hosts.b]\n[remote]\nkeepalive_seconds = 2\n";
+        let configuration = read(&[user, system]).expect("two files");
+        assert_eq!(configuration.hosts["a"].ssh.to_string(), "me@a.lan");
+        assert_eq!(configuration.hosts["b"].ssh.to_string(), "b");
+        let remote = configuration.remote;
+        assert_eq!((remote.connect_timeout_seconds, remote.keepalive_seconds), (10, 2));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        for (text, wanted) in [
+            ("[hosts.a]\nssh = '-oProxyCommand=x'\n", "hosts.a.ssh"),
+            ("[hosts.a]\nrepo = \"a\\nb\"\n", "hosts.a`: `repo`"),
+            ("[hosts.a]\nrepo = '~root/x'\n", "hosts.a`: `repo`"),
+            ("[hosts.a]\npath = ['a:b']\n", "hosts.a`: `path`"),
+            ("[hosts.a]\n[hosts.a.env]\nld_preload = 'x'\n", "hosts.a`: `env`"),
+            ("[hosts.'a b']\n", "hosts.a b"),
+            ("[hosts.all]\n", "every host"),
+            ("[hosts.a]\nbackends = ['rocm']\n", "line 2"),
+            ("[hosts.a]\ntypo = 1\n", "line 2"),
+            ("x = [\n", "line 1"),
+        ] {
+            let failure = read(&[text]).expect_err(text);
+            assert!(failure.message.contains(wanted), "{text}: {}", failure.message);
+            assert_eq!(failure.exit_code, 2, "{text}");
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Running a verb on other hosts: `--remote` is taken off the command line and everything else is sent as typed.
+//!
+//! Who is meant is `select.rs`, what runs there `far.rs`, how it runs `session.rs` on a `connection.rs`; several hosts are
+//! `group.rs`. Sending the working tree is `sync.rs`. Nothing here knows what a verb does.
+
+pub mod connection;
+pub mod destination;
+pub mod far;
+mod filter;
+pub mod group;
+pub mod script;
+pub mod select;
+pub mod session;
+pub mod snapshot;
+mod ssh_config;
+pub mod sync;
+
+use std::io::{self, IsTerminal, Write};
+
+use far::{Place, Verb};
+use group::{Printer, Stream};
+use select::Host;
+use session::{End, Sink, Source, Task};
+use snapshot::Snapshot;
+use sync::Synced;
+
+use self::connection::{Connection, Ssh};
+use crate::cli::Globals;
+use crate::configuration::Configuration;
+use crate::failure::Failure;
+use crate::output::size_words;
+use crate::process::print_plan;
+use crate::{interrupt, question, terminal, workspace};
+
+/// What a plan calls the folder that only the host can name.
+const SYNCED: &str = "~/.cache/llorch/trees/…";
+
+/// A verb that is to run elsewhere.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    /// What stood behind `--remote`.
+    pub selection: Vec<String>,
+    /// Send the working tree first.
+    pub sync: bool,
+    /// The arguments as typed, without those that are for this side.
+    pub arguments: Vec<String>,
+    /// Whether the verb works in a checkout only.
+    pub needs_checkout: bool,
+    /// Whether the verb asks before it does something that cannot be undone.
+    pub asks: bool,
+}
+
+/// What all hosts of a run share.
+struct Run<'a> {
+    remote: &'a Remote,
+    forwarding: &'a Forwarding,
+    /// The working tree, if it is sent.
+    snapshot: Option<Snapshot>,
+    /// Width of the terminal, if one host has it for itself.
+    columns: Option<u16>,
+    /// Says whose line is whose, if there are several.
+    printer: Option<Printer>,
+}
+
+/// Knows every host that may be meant, and how to get there.
+pub struct Remote {
+    /// What is set.
+    pub configuration: Configuration,
+    /// How ssh is called.
+    pub ssh: Ssh,
+}
+
+impl Remote {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// A configuration that cannot be understood.
+    pub fn load() -> Result<Self, Failure> {
+        let configuration = Configuration::load()?;
+        let ssh = Ssh::new(configuration.remote);
+        Ok(Self { configuration, ssh })
+    }
+
+    /// The hosts that are meant.
+    ///
+    /// # Errors
+    /// Exit code 2 for a host that is not known; nothing was contacted.
+    pub fn select(&self, selection: &[String]) -> Result<Vec<Host>, Failure> {
+        let aliases: Vec<String> = self.ssh.config_files().iter().flat_map(|file| ssh_config::hosts(file)).collect();
+        select::select(selection, &self.configuration, &aliases)
+    }
+
+    /// The one host that is meant.
+    ///
+    /// # Errors
+    /// As [`Remote::select`], or several.
+    pub fn one(&self, name: &str) -> Result<Host, Failure> {
+        let mut hosts = self.select(&[name.to_owned()])?;
+        match (hosts.pop(), hosts.is_empty()) {
+            (Some(host), true) => Ok(host),
+            _ => Err(Failure::usage(format!("`{name}` means several hosts, and this verb takes one"))),
+        }
+    }
+}
+
+/// Runs the verb on every host that is meant.
+///
+/// # Errors
+/// See [`Remote::select`]; of one host also its connection's failure. Of several, each tells its own.
+pub fn forward(globals: &Globals, forwarding: &Forwarding) -> Result<u8, Failure> {
+    let remote = Remote::load()?;
+    let hosts = remote.select(&forwarding.selection)?;
+    script::check_arguments(&forwarding.arguments)?;
+    check_places(&hosts, forwarding)?;
+    if globals.dry_run {
+        return plan(globals, &remote, &hosts, forwarding);
+    }
+    interrupt::watch()?;
+    if forwarding.asks && !globals.yes {
+        return ask_first(globals, &remote, &hosts, forwarding);
+    }
+    run(globals, &remote, &hosts, forwarding)
+}
+
+/// Refuses what is known not to work on one of them, before anything runs on any.
+fn check_places(hosts: &[Host], forwarding: &Forwarding) -> Result<(), Failure> {
+    let synced = || forwarding.sync.then(|| String::from(SYNCED));
+    hosts.iter().try_for_each(|host| Place::on(host, synced(), forwarding.needs_checkout).map(drop))
+}
+
+fn plan(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwarding) -> Result<u8, Failure> {
+    let mut steps = Vec::new();
+    for host in hosts {
+        steps.push(remote.ssh.session(host, "CONNECTION", "/bin/sh").to_string());
+        let synced = forwarding.sync.then(|| {
+            steps.push(format!("  bring {SYNCED} to this working tree"));
+            String::from(SYNCED)
+        });
+        let place = Place::on(host, synced, forwarding.needs_checkout)?;
+        let script = Verb { arguments: &forwarding.arguments, place, columns: None }.script(host.profile.as_ref());
+        steps.extend(script.text().lines().map(|line| format!("  {line}")));
+    }
+    print_plan(globals.output, &steps)
+}
+
+/// Shows what the verb would do on each host, asks once, here, and then lets it do that.
+fn ask_first(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwarding) -> Result<u8, Failure> {
+    let with = |option: &str| {
+        let arguments = [option.to_owned()].into_iter().chain(forwarding.arguments.iter().cloned()).collect();
+        Forwarding { arguments, ..forwarding.clone() }
+    };
+    question::require(globals.output)?;
+    let shown = run(globals, remote, hosts, &with("--dry-run"))?;
+    if shown != 0 {
+        return Ok(shown);
+    }
+    let names: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+    if !question::ask(globals.output, &format!("do that on {}?", names.join(", ")))? {
+        globals.output.note("nothing was done");
+        return Ok(1);
+    }
+    run(globals, remote, hosts, &with("--yes"))
+}
+
+fn run(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwarding) -> Result<u8, Failure> {
+    let output = globals.output;
+    let snapshot = if forwarding.sync { Some(Snapshot::take(&workspace::require()?)?) } else { None };
+    let mut run = Run { remote, forwarding, snapshot, columns: None, printer: None };
+    if let [host] = hosts {
+        run.columns = terminal::columns().filter(|_| !output.is_quiet());
+        return run.on(globals, host);
+    }
+    run.printer = Some(Printer::new(output, hosts));
+    let outcomes = group::side_by_side(hosts, |host| host, |host| run.on(globals, host));
+    group::summarise(output, &outcomes)
+}
+
+impl Run<'_> {
+    fn on(&self, globals: &Globals, host: &Host) -> Result<u8, Failure> {
+        let connection = Connection::open(&self.remote.ssh, host)?;
+        let synced = self.snapshot.as_ref().map(|snapshot| sync_shown(globals, &connection, snapshot)).transpose()?;
+        let forwarding = self.forwarding;
+        let place = Place::on(host, synced.map(|synced| synced.path), forwarding.needs_checkout)?;
+        let verb = Verb { arguments: &forwarding.arguments, place, columns: self.columns };
+        let mut task = Task::new(verb.script(host.profile.as_ref()));
+        match &self.printer {
+            Some(printer) => {
+                task.stdout = printer.sink(&host.name, Stream::Output);
+                task.stderr = printer.sink(&host.name, Stream::Errors);
+            }
+            None => {
+                task.input = own_input(false);
+                (task.stdout, task.stderr) = own_streams();
+            }
+        }
+        match task.run(&connection)? {
+            End::Code(code) => Ok(code),
+            End::Step(step) => Err(verb.step_failed(host, &step)),
+        }
+    }
+}
+
+/// Sends the working tree in sight of the user.
+pub fn sync_shown(globals: &Globals, connection: &Connection, snapshot: &Snapshot) -> Result<Synced, Failure> {
+    let name = connection.host().name.clone();
+    let bar = globals.output.progress();
+    bar.set_message(format!("{name}: sending the working tree"));
+    let synced = sync::sync(connection, snapshot);
+    bar.finish_and_clear();
+    let synced = synced?;
+    let words = match synced.sent_objects {
+        0 => format!("{name}: `{}` is this working tree already", synced.path),
+        count => format!(
+            "{name}: `{}` is this working tree now ({count} objects, {} sent)",
+            synced.path,
+            size_words(synced.sent_bytes)
+        ),
+    };
+    globals.output.note(words);
+    Ok(synced)
+}
+
+/// This process's own output, byte for byte.
+pub fn own_streams() -> (Sink, Sink) {
+    let stdout = |bytes: &[u8]| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    };
+    // Nobody reading errors is no reason to stop.
+    let stderr = |bytes: &[u8]| {
+        let _nobody_reads = io::stderr().lock().write_all(bytes);
+        Ok(())
+    };
+    (Box::new(stdout), Box::new(stderr))
+}
+
+/// This process's own input. What a person may type is left to this side unless the task was typed to read it.
+pub fn own_input(with_terminal: bool) -> Option<Source> {
+    if io::stdin().is_terminal() && !with_terminal {
+        return None;
+    }
+    Some(Box::new(|mut writer| {
+        // Unbuffered on both sides: what is typed arrives at once. Where nobody reads, nothing is to be done.
+        let _ended = io::copy(&mut io::stdin().lock(), &mut writer);
+    }))
+}
+
+/// Sixteen letters that nobody guesses: marks in streams, names of folders.
+pub fn random_word() -> Result<String, Failure> {
+    use std::io::Read as _;
+    let mut bytes = [0_u8; 8];
+    fs_err::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,50 @@
+g=
+members() {
+    if [ -r /proc/self/stat ]; then
+        for f in /proc/[0-9]*/stat; do
+            { IFS= read -r l < "$f"; } 2>/dev/null || continue
+            set -- ${l##*) }
+            [ "$4" = "$g" ] && [ "$1" != Z ] && f=${f#/proc/} && echo "${f%/stat}"
+        done
+    else
+        ps -A -o pid= -o ppid= -o pgid= | awk -v g="$g" '
+            { parent[$1] = $2; if ($3 == g || $1 == g) own[$1] = 1 }
+            END {
+                do { more = 0; for (p in parent) if (!own[p] && own[parent[p]]) { own[p] = 1; more = 1 } } while (more)
+                for (p in own) print p
+            }'
+    fi
+}
+nap() { sleep 0.2 2>/dev/null || sleep 1; }
+finish() {
+    [ -n "$g" ] || return 0
+    for s in TERM NONE NONE NONE KILL; do
+        m=$(members)
+        [ -n "$m" ] || return 0
+        [ $s = NONE ] || kill -$s $m 2>/dev/null
+        nap
+    done
+    m=$(members)
+    [ -z "$m" ] || kill -KILL $m 2>/dev/null
+}
+IFS=' ' read -r word g || exit 0
+[ "$word" = hold ] || exit 0
+(
+    n=0
+    trap 'n=0' USR1
+    echo "$mark held"
+    exec >/dev/null 2>&1 </dev/null
+    while [ $n -lt 7 ]; do sleep 0.5 2>/dev/null || { sleep 1; n=$((n+1)); }; n=$((n+1)); done
+    finish
+    kill $$
+) & w=$!
+while IFS= read -r word; do
+    case $word in
+        beat) kill -USR1 $w 2>/dev/null; echo "$mark beat" ;;
+        INT|TERM|HUP) kill -$word -$g 2>/dev/null ;;
+        KILL) finish ;;
+        done) kill $w; exit 0 ;;
+    esac
+done
+kill $w
+finish

@@ -1,0 +1,135 @@
+//! The working tree as git objects: what is committed, what is in the index, what lies in the folder.
+//!
+//! Neither index, HEAD nor any branch of this checkout is touched: an index of our own is filled, and what it holds is
+//! named by a commit that nothing refers to. Sending it is `sync.rs`'s.
+
+use std::path::{Path, PathBuf};
+
+use super::far::plain_name;
+use super::random_word;
+use crate::failure::Failure;
+use crate::git;
+use crate::process::{Call, Group};
+
+/// The same tree gives the same commit, whenever it is taken and by whom: nothing is sent twice.
+const DATE: &str = "1000000000 +0000";
+const PERSON: (&str, &str) = ("llorch", "llorch@localhost");
+
+/// A working tree at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Root of the checkout.
+    pub root: PathBuf,
+    /// What the copy is called on other hosts: this checkout's name and a number of its own.
+    pub name: String,
+    /// The branch, if one is checked out.
+    pub branch: Option<String>,
+    /// The commit that HEAD is.
+    pub head: String,
+    /// The tree of the index.
+    pub index_tree: String,
+    /// The tree of the folder: tracked and untracked files, without ignored ones.
+    pub tree: String,
+    /// The commit that holds both, on top of HEAD.
+    pub commit: String,
+    /// Commits whose parents are not here, if this is a shallow clone.
+    pub shallow: Vec<String>,
+}
+
+impl Snapshot {
+    /// Takes it.
+    ///
+    /// # Errors
+    /// No commit yet, a merge with conflicts, files that cannot be read.
+    pub fn take(root: &Path) -> Result<Self, Failure> {
+        let asked = git::call(root).args([
+            "rev-parse",
+            "--git-path",
+            "index",
+            "--git-path",
+            "llorch-tree-id",
+            "--git-path",
+            "shallow",
+            "HEAD",
+        ]);
+        let asked = asked.args(["--symbolic-full-name", "HEAD"]);
+        let text = answer(&asked)?;
+        let lines: Vec<&str> = text.lines().collect();
+        let [index, id, shallow, head, branch] = lines.as_slice() else {
+            return Err(Failure::new(format!("`{asked}` printed something else than five lines")));
+        };
+        let scratch = Scratch::new()?;
+        let own_index = scratch.0.join("index");
+        // With its knowledge of which files were read already.
+        std::fs::copy(root.join(index), &own_index).map(drop).or_else(ignore_missing)?;
+        let git = |arguments: &[&str]| {
+            let call = git::call(root).args(arguments).env("GIT_INDEX_FILE", own_index.as_os_str());
+            let call = call.env("GIT_AUTHOR_DATE", DATE).env("GIT_COMMITTER_DATE", DATE);
+            let call = call.env("GIT_AUTHOR_NAME", PERSON.0).env("GIT_AUTHOR_EMAIL", PERSON.1);
+            answer(&call.env("GIT_COMMITTER_NAME", PERSON.0).env("GIT_COMMITTER_EMAIL", PERSON.1))
+        };
+        let index_tree =
+            git(&["write-tree"]).map_err(|failure| failure.hint("finish the merge first: `git status`"))?;
+        git(&["-c", "advice.addEmbeddedRepo=false", "-c", "core.safecrlf=false", "add", "--all", "."])?;
+        let tree = git(&["write-tree"])?;
+        let of_index = git(&["commit-tree", &index_tree, "-p", head, "-m", "index"])?;
+        let commit = git(&["commit-tree", &tree, "-p", head, "-p", &of_index, "-m", "working tree"])?;
+        Ok(Self {
+            root: root.to_owned(),
+            name: format!("{}-{}", plain_name(root), identity(&root.join(id))?),
+            branch: branch.strip_prefix("refs/heads/").map(str::to_owned),
+            head: (*head).to_owned(),
+            index_tree,
+            tree,
+            commit,
+            shallow: std::fs::read_to_string(root.join(shallow))
+                .unwrap_or_default()
+                .lines()
+                .map(str::to_owned)
+                .collect(),
+        })
+    }
+}
+
+fn answer(call: &Call) -> Result<String, Failure> {
+    let ended = call.ask(Group::Own)?;
+    if ended.code != 0 {
+        return Err(call.failed(ended.code).known(ended.complaints()));
+    }
+    Ok(ended.text())
+}
+
+fn ignore_missing(error: std::io::Error) -> Result<(), Failure> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(Failure::new(format!("cannot read git's index: {error}"))),
+    }
+}
+
+/// The number that tells this checkout from others of the same name, made once and kept with git's own files.
+fn identity(file: &Path) -> Result<String, Failure> {
+    let is_one = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if let Some(id) = std::fs::read_to_string(file).ok().filter(|text| is_one(text)) {
+        return Ok(id);
+    }
+    let id: String = random_word()?.chars().take(8).collect();
+    fs_err::write(file, &id)?;
+    Ok(id)
+}
+
+/// A folder that is removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("llorch-snapshot-{}", random_word()?));
+        fs_err::create_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _left_to_the_system = std::fs::remove_dir_all(&self.0);
+    }
+}

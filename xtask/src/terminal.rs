@@ -1,0 +1,89 @@
+//! The terminal behind standard error: this process's own, or that of whoever forwarded this command from another host.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressDrawTarget, TermLike};
+
+use crate::remote::far::TERMINAL_VARIABLE;
+
+/// Lines are drawn anew this often a second.
+const REFRESH_HZ: u8 = 10;
+/// A terminal that does not know its width.
+const COLUMNS: u16 = 80;
+
+/// Whether standard error is shown on a terminal, here or at the other end of a forwarded command.
+pub fn is_shown() -> bool {
+    io::stderr().is_terminal() || forwarded_columns().is_some()
+}
+
+/// Its width, if there is one.
+pub fn columns() -> Option<u16> {
+    if !io::stderr().is_terminal() {
+        return forwarded_columns();
+    }
+    let size = rustix::termios::tcgetwinsize(io::stderr()).map(|size| size.ws_col);
+    Some(size.ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS))
+}
+
+/// Where progress is drawn: nowhere if nobody would see it.
+pub fn draw_target() -> ProgressDrawTarget {
+    match forwarded_columns() {
+        _ if io::stderr().is_terminal() => ProgressDrawTarget::stderr_with_hz(REFRESH_HZ),
+        Some(columns) => ProgressDrawTarget::term_like_with_hz(Box::new(Forwarded { columns }), REFRESH_HZ),
+        None => ProgressDrawTarget::hidden(),
+    }
+}
+
+fn forwarded_columns() -> Option<u16> {
+    std::env::var(TERMINAL_VARIABLE).ok()?.parse().ok().filter(|columns| *columns > 0)
+}
+
+/// A terminal at the other end of a pipe; it understands what every one does (ECMA-48).
+#[derive(Debug)]
+struct Forwarded {
+    columns: u16,
+}
+
+impl Forwarded {
+    fn moved(&self, count: usize, direction: char) -> io::Result<()> {
+        if count == 0 { Ok(()) } else { self.write_str(&format!("\x1b[{count}{direction}")) }
+    }
+}
+
+impl TermLike for Forwarded {
+    fn width(&self) -> u16 {
+        self.columns
+    }
+
+    fn move_cursor_up(&self, count: usize) -> io::Result<()> {
+        self.moved(count, 'A')
+    }
+
+    fn move_cursor_down(&self, count: usize) -> io::Result<()> {
+        self.moved(count, 'B')
+    }
+
+    fn move_cursor_right(&self, count: usize) -> io::Result<()> {
+        self.moved(count, 'C')
+    }
+
+    fn move_cursor_left(&self, count: usize) -> io::Result<()> {
+        self.moved(count, 'D')
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        self.write_str(&format!("{text}\n"))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        io::stderr().lock().write_all(text.as_bytes())
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.write_str("\r\x1b[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
