@@ -92,6 +92,14 @@ pub enum Task {
     Elsewhere(Forwarding),
 }
 
+impl Globals {
+    /// The options with which another of our commands would do it in the same way.
+    pub fn as_arguments(&self) -> Vec<String> {
+        let options = [(self.output.json, "--json"), (self.yes, "--yes"), (self.output.is_quiet(), "--quiet")];
+        options.into_iter().filter(|(is_on, _)| *is_on).map(|(_, option)| option.to_owned()).collect()
+    }
+}
+
 /// What the command line asks for.
 pub enum Parsed {
     /// A verb.
@@ -135,7 +143,14 @@ fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsSt
     };
     let arguments = arguments.iter().skip(1).map(as_text).collect::<Result<Vec<_>, _>>()?;
     let arguments = without_ours(arguments);
-    Ok(Forwarding { selection, sync, arguments, needs_checkout: verb.needs_checkout(), asks: verb.asks() })
+    Ok(Forwarding {
+        selection,
+        sync,
+        arguments,
+        needs_checkout: verb.needs_checkout(),
+        asks: verb.asks(),
+        fetches: verb.fetches(),
+    })
 }
 
 /// The arguments without those that are for this side. What begins with a dash is an option here: no option of any verb
@@ -150,7 +165,8 @@ fn without_ours(arguments: Vec<String>) -> Vec<String> {
                 theirs.extend(rest.by_ref());
             }
             "--remote" => drop(rest.next()),
-            "--sync" => {}
+            // A plan is printed here; what is fetched is fetched by this side.
+            "--sync" | "--fetch" | "--dry-run" => {}
             text if text.starts_with("--remote=") => {}
             _ => theirs.push(argument),
         }

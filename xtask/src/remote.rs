@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod destination;
 pub mod far;
+mod fetch;
 mod filter;
 pub mod group;
 pub mod script;
@@ -16,11 +17,12 @@ mod ssh_config;
 pub mod sync;
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use far::{Place, Verb};
 use group::{Printer, Stream};
 use select::Host;
-use session::{End, Sink, Source, Task};
+use session::{Sink, Source, Task};
 use snapshot::Snapshot;
 use sync::Synced;
 
@@ -32,6 +34,8 @@ use crate::output::size_words;
 use crate::process::print_plan;
 use crate::{interrupt, question, terminal, workspace};
 
+/// Of an answer that is looked at here.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// What a plan calls the folder that only the host can name.
 const SYNCED: &str = "~/.cache/llorch/trees/…";
 
@@ -48,6 +52,8 @@ pub struct Forwarding {
     pub needs_checkout: bool,
     /// Whether the verb asks before it does something that cannot be undone.
     pub asks: bool,
+    /// Whether the programs it builds are brought back.
+    pub fetches: bool,
 }
 
 /// What all hosts of a run share.
@@ -181,6 +187,9 @@ impl Run<'_> {
         let synced = self.snapshot.as_ref().map(|snapshot| sync_shown(globals, &connection, snapshot)).transpose()?;
         let forwarding = self.forwarding;
         let place = Place::on(host, synced.map(|synced| synced.path), forwarding.needs_checkout)?;
+        if forwarding.fetches {
+            return self.build_and_fetch(globals, &connection, place);
+        }
         let verb = Verb { arguments: &forwarding.arguments, place, columns: self.columns };
         let mut task = Task::new(verb.script(host.profile.as_ref()));
         match &self.printer {
@@ -193,11 +202,63 @@ impl Run<'_> {
                 (task.stdout, task.stderr) = own_streams();
             }
         }
-        match task.run(&connection)? {
-            End::Code(code) => Ok(code),
-            End::Step(step) => Err(verb.step_failed(host, &step)),
-        }
+        verb.ended(host, task.run(&connection)?)
     }
+
+    /// What was built is read from the events of `build`, so they are asked for, and ours are printed instead.
+    fn build_and_fetch(&self, globals: &Globals, connection: &Connection, place: Place) -> Result<u8, Failure> {
+        let (root, host) = (workspace::require()?, connection.host());
+        let is_json = |argument: &String| argument == "--json";
+        let theirs = self.forwarding.arguments.iter().filter(|argument| !is_json(argument)).cloned();
+        let arguments: Vec<String> = [String::from("--json")].into_iter().chain(theirs).collect();
+        let verb = Verb { arguments: &arguments, place, columns: self.columns };
+        let mut task = Task::new(verb.script(host.profile.as_ref()));
+        let (stdout, events) = text_sink();
+        task.stdout = stdout;
+        task.stderr = match &self.printer {
+            Some(printer) => printer.sink(&host.name, Stream::Errors),
+            None => own_streams().1,
+        };
+        let code = verb.ended(host, task.run(connection)?)?;
+        let events = text_of(&events);
+        if code == 0 {
+            fetch::fetch(globals, connection, &root, &events)?;
+            if self.printer.is_none() {
+                globals.output.event(&serde_json::json!({ "event": "done", "host": host.name }))?;
+            }
+        }
+        Ok(code)
+    }
+}
+
+/// Keeps what a task prints, up to a limit that no answer of ours reaches.
+pub fn text_sink() -> (Sink, Arc<Mutex<Vec<u8>>>) {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = Arc::clone(&kept);
+    let sink = move |bytes: &[u8]| {
+        let mut kept = keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = ANSWER_BYTES_MAX.saturating_sub(kept.len());
+        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        Ok(())
+    };
+    (Box::new(sink), kept)
+}
+
+/// What was kept.
+pub fn text_of(kept: &Mutex<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+/// What a short script prints.
+///
+/// # Errors
+/// The connection's; what the script's exit code is does not matter.
+pub fn ask(connection: &Connection, script: script::Script) -> Result<String, Failure> {
+    let (stdout, text) = text_sink();
+    let mut task = Task::new(script);
+    task.stdout = stdout;
+    task.run(connection)?;
+    Ok(text_of(&text))
 }
 
 /// Sends the working tree in sight of the user.

@@ -71,6 +71,11 @@ impl Verb {
         }
     }
 
+    /// Whether what it makes elsewhere is to be brought here.
+    pub fn fetches(&self) -> bool {
+        matches!(self, Verb::Build(verb) if verb.fetches())
+    }
+
     /// Whether it asks before it does something that cannot be undone.
     pub fn asks(&self) -> bool {
         match self {

@@ -6,6 +6,7 @@ use protocol::error::ErrorCode;
 
 use super::script::Script;
 use super::select::Host;
+use super::session::End;
 use crate::configuration::Profile;
 use crate::failure::Failure;
 
@@ -81,6 +82,17 @@ impl Verb<'_> {
     fn installed(&self, script: Script) -> Script {
         let script = script.then("PATH=\"$PATH:$HOME/.local/bin:/usr/local/bin\"; export PATH\n");
         script.then("command -v llorch >/dev/null 2>&1 || step llorch\nllorch").words(self.arguments)
+    }
+
+    /// Its exit code.
+    ///
+    /// # Errors
+    /// What it needs is not there.
+    pub fn ended(&self, host: &Host, end: End) -> Result<u8, Failure> {
+        match end {
+            End::Code(code) => Ok(code),
+            End::Step(step) => Err(self.step_failed(host, &step)),
+        }
     }
 
     /// What it means that a step before the command did not succeed.

@@ -150,6 +150,17 @@ pub fn side_by_side<T: Sync>(
     })
 }
 
+/// Of one host its own end; of several a summary and the worst exit code.
+///
+/// # Errors
+/// The one host's failure.
+pub fn finish(output: Output, mut outcomes: Vec<Outcome>) -> Result<u8, Failure> {
+    match outcomes.pop() {
+        Some(only) if outcomes.is_empty() => only.result,
+        last => summarise(output, &outcomes.into_iter().chain(last).collect::<Vec<_>>()),
+    }
+}
+
 /// Says how all ended; returns the worst exit code: the highest.
 pub fn summarise(output: Output, outcomes: &[Outcome]) -> Result<u8, Failure> {
     for outcome in outcomes {

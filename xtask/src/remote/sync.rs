@@ -15,6 +15,7 @@ use super::far::environment;
 use super::script::Script;
 use super::session::{End, Sink, Source, Task};
 use super::snapshot::Snapshot;
+use super::{text_of, text_sink};
 use crate::failure::Failure;
 use crate::git;
 use crate::process::Call;
@@ -22,8 +23,6 @@ use crate::process::Call;
 const RECEIVE: &str = include_str!("receive.sh");
 /// `PACK`, the version, the number of objects (gitformat-pack(5)).
 const PACK_HEADER_BYTES: usize = 12;
-/// Of a far git's complaints.
-const ERRORS_BYTES_MAX: usize = 16 * 1024;
 
 /// What a sync did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +56,11 @@ struct Sent {
 pub fn sync(connection: &Connection, snapshot: &Snapshot) -> Result<Synced, Failure> {
     let (answers, inbox) = channel();
     let path = Arc::new(Mutex::new(None));
-    let errors = Arc::new(Mutex::new(Vec::new()));
+    let (stderr, errors) = text_sink();
     let sent = Arc::new(Mutex::new(Sent::default()));
     let mut task = Task::new(script(connection, snapshot));
     task.stdout = lines(answers, Arc::clone(&path));
-    task.stderr = keep(Arc::clone(&errors));
+    task.stderr = stderr;
     task.input = Some(sender(snapshot.clone(), inbox, Arc::clone(&sent)));
     let end = task.run(connection)?;
     let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,10 +70,7 @@ pub fn sync(connection: &Connection, snapshot: &Snapshot) -> Result<Synced, Fail
     let path = path.lock().unwrap_or_else(PoisonError::into_inner).take();
     match (end, path) {
         (End::Code(0), Some(path)) => Ok(Synced { path, sent_bytes: sent.bytes, sent_objects: sent.objects }),
-        (end, _) => {
-            let said = String::from_utf8_lossy(&errors.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
-            Err(failed(connection, &end, &said))
-        }
+        (end, _) => Err(failed(connection, &end, &text_of(&errors))),
     }
 }
 
@@ -138,15 +134,6 @@ fn failed(connection: &Connection, end: &End, said: &str) -> Failure {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned);
     let known = [format!("step `{step}`")].into_iter().chain(lines.take(8)).collect();
     Failure::coded(code, format!("`{name}` {why}")).known(known).hint(hint)
-}
-
-fn keep(into: Arc<Mutex<Vec<u8>>>) -> Sink {
-    Box::new(move |bytes| {
-        let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = ERRORS_BYTES_MAX.saturating_sub(kept.len());
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(())
-    })
 }
 
 /// Understands the far half's lines.

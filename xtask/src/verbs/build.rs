@@ -17,6 +17,7 @@ use crate::{interrupt, process, workspace};
 #[command(after_help = "Examples:
   cargo xtask build worker cpu
   cargo xtask build pool --debug
+  cargo xtask build worker cpu --remote workstation --sync --fetch
   cargo xtask build all --json")]
 pub enum Verb {
     /// The program that runs a model, for one backend
@@ -44,6 +45,9 @@ pub struct How {
     /// With checks and without optimisation
     #[arg(long)]
     debug: bool,
+    /// With --remote: bring the program back, into target/remote/HOST
+    #[arg(long, requires = "remote")]
+    fetch: bool,
 }
 
 #[derive(Serialize)]
@@ -68,6 +72,13 @@ impl How {
 }
 
 impl Verb {
+    /// Whether what is built elsewhere is to be brought here.
+    pub fn fetches(&self) -> bool {
+        match self {
+            Verb::Worker { how, .. } | Verb::Pool(how) | Verb::All(how) => how.fetch,
+        }
+    }
+
     /// Builds what was named and prints where it is.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (products, how) = match self {

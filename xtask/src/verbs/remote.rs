@@ -5,8 +5,11 @@ use clap::Subcommand;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
+mod deploy;
 mod exec;
 mod hosts;
+mod setup;
+mod sync;
 
 /// Reach other hosts over SSH
 ///
@@ -21,6 +24,9 @@ pub enum Verb {
     Exec(exec::Args),
     #[command(subcommand)]
     Hosts(hosts::Verb),
+    Sync(sync::Args),
+    Setup(setup::Args),
+    Deploy(deploy::Args),
 }
 
 impl Verb {
@@ -29,6 +35,9 @@ impl Verb {
         match self {
             Verb::Exec(args) => args.run(globals),
             Verb::Hosts(verb) => verb.run(globals),
+            Verb::Sync(args) => args.run(globals),
+            Verb::Setup(args) => args.run(globals),
+            Verb::Deploy(args) => args.run(globals),
         }
     }
 
@@ -36,6 +45,7 @@ impl Verb {
     pub fn needs_checkout(&self) -> bool {
         match self {
             Verb::Exec(_) | Verb::Hosts(_) => false,
+            Verb::Sync(_) | Verb::Setup(_) | Verb::Deploy(_) => true,
         }
     }
 }

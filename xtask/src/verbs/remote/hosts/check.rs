@@ -1,6 +1,6 @@
 //! `remote hosts check`: one line a host: whether it can be reached, and what is there.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use protocol::error::ErrorCode;
@@ -14,8 +14,7 @@ use crate::process::print_plan;
 use crate::remote::connection::Connection;
 use crate::remote::script::Script;
 use crate::remote::select::Host;
-use crate::remote::session::Task;
-use crate::remote::{Remote, far, group};
+use crate::remote::{Remote, ask, far, group};
 
 /// Try to reach hosts, and say what is there
 ///
@@ -95,16 +94,8 @@ impl Args {
 fn check(remote: &Remote, host: &Host) -> Result<Row, Failure> {
     let started = Instant::now();
     let connection = Connection::open(&remote.ssh, host)?;
-    let text = Arc::new(Mutex::new(Vec::new()));
-    let mut task = Task::new(script(host));
-    let kept = Arc::clone(&text);
-    task.stdout = Box::new(move |bytes| {
-        kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(())
-    });
     let connect_ms = started.elapsed().as_millis();
-    task.run(&connection)?;
-    let text = String::from_utf8_lossy(&text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+    let text = ask(&connection, script(host))?;
     let value = |key: &str| {
         let mut lines = text.lines().filter_map(|line| line.split_once('='));
         lines.find(|(name, value)| *name == key && !value.is_empty()).map(|(_, value)| value.trim().to_owned())
