@@ -94,9 +94,9 @@ pub enum Task {
 
 impl Globals {
     /// The options with which another of our commands would do it in the same way.
-    pub fn as_arguments(&self) -> Vec<String> {
+    pub fn as_arguments(&self) -> Vec<OsString> {
         let options = [(self.output.json, "--json"), (self.yes, "--yes"), (self.output.is_quiet(), "--quiet")];
-        options.into_iter().filter(|(is_on, _)| *is_on).map(|(_, option)| option.to_owned()).collect()
+        options.into_iter().filter(|(is_on, _)| *is_on).map(|(_, option)| option.into()).collect()
     }
 }
 
@@ -124,7 +124,7 @@ pub fn parse() -> Parsed {
     let task = match (cli.version, cli.verb) {
         (true, _) => return Parsed::Exit(print_version(output)),
         (false, Some(verb)) if cli.remote.is_empty() => Ok(Task::Here(Box::new(verb))),
-        (false, Some(verb)) => forwarding(&verb, cli.remote, cli.sync, &arguments).map(Task::Elsewhere),
+        (false, Some(verb)) => Ok(Task::Elsewhere(forwarding(&verb, cli.remote, cli.sync, &arguments))),
         (false, None) => Err(Failure::usage("no verb given").hint("see `cargo xtask --help`")),
     };
     match task {
@@ -136,38 +136,26 @@ pub fn parse() -> Parsed {
     }
 }
 
-fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsString]) -> Result<Forwarding, Failure> {
-    let as_text = |argument: &OsString| {
-        let text = argument.clone().into_string();
-        text.map_err(|argument| Failure::usage(format!("{argument:?} is no UTF-8, which every host understands")))
-    };
-    let arguments = arguments.iter().skip(1).map(as_text).collect::<Result<Vec<_>, _>>()?;
-    let arguments = without_ours(arguments);
-    Ok(Forwarding {
-        selection,
-        sync,
-        arguments,
-        needs_checkout: verb.needs_checkout(),
-        asks: verb.asks(),
-        fetches: verb.fetches(),
-    })
+fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsString]) -> Forwarding {
+    let arguments = without_ours(arguments.iter().skip(1).cloned());
+    let (needs_checkout, asks, fetches) = (verb.needs_checkout(), verb.asks(), verb.fetches());
+    Forwarding { selection, sync, arguments, needs_checkout, asks, fetches }
 }
 
 /// The arguments without those that are for this side. What begins with a dash is an option here: no option of any verb
 /// takes a value that does (a test holds that), and what stands behind `--` is nobody's.
-fn without_ours(arguments: Vec<String>) -> Vec<String> {
-    let mut rest = arguments.into_iter();
+fn without_ours(mut rest: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut theirs = Vec::new();
     while let Some(argument) = rest.next() {
-        match argument.as_str() {
-            "--" => {
+        match argument.to_str() {
+            Some("--") => {
                 theirs.push(argument);
-                theirs.extend(rest.by_ref());
+                theirs.extend(&mut rest);
             }
-            "--remote" => drop(rest.next()),
+            Some("--remote") => drop(rest.next()),
             // A plan is printed here; what is fetched is fetched by this side.
-            "--sync" | "--fetch" | "--dry-run" => {}
-            text if text.starts_with("--remote=") => {}
+            Some("--sync" | "--fetch" | "--dry-run") => {}
+            Some(text) if text.starts_with("--remote=") => {}
             _ => theirs.push(argument),
         }
     }
@@ -219,6 +207,8 @@ fn print_version(output: Output) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::command;
 
     #[test]
@@ -228,14 +218,14 @@ mod tests {
 
     #[test]
     fn what_is_for_this_side_is_taken_off_and_the_rest_stays_as_typed() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         for (typed, sent) in [
             ("--remote a,b build worker cpu --json", "build worker cpu --json"),
             ("-yv build --remote=a worker cpu --sync", "-yv build worker cpu"),
             ("test unit --remote a -- --remote b --sync", "test unit -- --remote b --sync"),
             ("infer --prompt=--remote --remote a", "infer --prompt=--remote"),
         ] {
-            assert_eq!(super::without_ours(words(typed)), words(sent), "{typed}");
+            assert_eq!(super::without_ours(words(typed).into_iter()), words(sent), "{typed}");
         }
     }
 

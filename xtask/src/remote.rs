@@ -16,6 +16,7 @@ pub mod snapshot;
 mod ssh_config;
 pub mod sync;
 
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,7 +48,7 @@ pub struct Forwarding {
     /// Send the working tree first.
     pub sync: bool,
     /// The arguments as typed, without those that are for this side.
-    pub arguments: Vec<String>,
+    pub arguments: Vec<OsString>,
     /// Whether the verb works in a checkout only.
     pub needs_checkout: bool,
     /// Whether the verb asks before it does something that cannot be undone.
@@ -152,7 +153,7 @@ fn plan(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forward
 /// Shows what the verb would do on each host, asks once, here, and then lets it do that.
 fn ask_first(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwarding) -> Result<u8, Failure> {
     let with = |option: &str| {
-        let arguments = [option.to_owned()].into_iter().chain(forwarding.arguments.iter().cloned()).collect();
+        let arguments = [OsString::from(option)].into_iter().chain(forwarding.arguments.iter().cloned()).collect();
         Forwarding { arguments, ..forwarding.clone() }
     };
     question::require(globals.output)?;
@@ -208,9 +209,9 @@ impl Run<'_> {
     /// What was built is read from the events of `build`, so they are asked for, and ours are printed instead.
     fn build_and_fetch(&self, globals: &Globals, connection: &Connection, place: Place) -> Result<u8, Failure> {
         let (root, host) = (workspace::require()?, connection.host());
-        let is_json = |argument: &String| argument == "--json";
+        let is_json = |argument: &OsString| argument == "--json";
         let theirs = self.forwarding.arguments.iter().filter(|argument| !is_json(argument)).cloned();
-        let arguments: Vec<String> = [String::from("--json")].into_iter().chain(theirs).collect();
+        let arguments: Vec<OsString> = [OsString::from("--json")].into_iter().chain(theirs).collect();
         let verb = Verb { arguments: &arguments, place, columns: self.columns };
         let mut task = Task::new(verb.script(host.profile.as_ref()));
         let (stdout, events) = text_sink();

@@ -121,7 +121,7 @@ mod tests {
         assert!(remove_host(&file, "b").expect("written") && !remove_host(&file, "b").expect("nothing to do"));
         let after = std::fs::read_to_string(&file).expect("a file");
         assert!(after.starts_with("# mine\n[remote]\nkeepalive_seconds = 3 # quick\n\n[hosts.a]\n"), "{after}");
-        assert!(after.contains("tags = ['t']") && !after.contains("hosts.b"), "{after}");
+        assert!(after.contains("tags = [\"t\"]") && !after.contains("hosts.b"), "{after}");
     }
 
     #[test]

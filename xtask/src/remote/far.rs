@@ -1,5 +1,6 @@
 //! What a forwarded verb is on the far side: its environment, the folder it runs in, the command. Pure.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use protocol::error::ErrorCode;
@@ -28,7 +29,7 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verb<'a> {
     /// Its arguments, as typed.
-    pub arguments: &'a [String],
+    pub arguments: &'a [OsString],
     /// Where it runs.
     pub place: Place,
     /// Width of the terminal that shows its progress, if one does.
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_script_holds_every_word_quoted() {
-        let arguments = ["build".to_owned(), "it's".to_owned()];
+        let arguments = ["build".into(), "it's".into()];
         let verb = Verb { arguments: &arguments, place: Place::Checkout("~/a b".into()), columns: Some(90) };
         let script = verb.script(host(None).profile.as_ref());
         for line in [

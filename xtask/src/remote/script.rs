@@ -4,7 +4,9 @@
 //! its own way. So it is given one constant line of plain characters, which starts `/bin/sh`; that reads everything else
 //! from standard input as one line of printable ASCII. Running it is `session.rs`'s.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::failure::Failure;
 
@@ -15,36 +17,32 @@ const ARGUMENTS_BYTES_MAX: usize = 512 * 1024;
 
 /// A POSIX shell script. Words from outside enter it through [`Script::word`] only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Script(String);
+pub struct Script(Vec<u8>);
 
 impl Script {
     /// A script of fixed text.
     pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
+        Self(text.as_bytes().to_vec())
     }
 
     /// The same script and more fixed text.
     #[must_use]
     pub fn then(mut self, text: &str) -> Self {
-        self.0.push_str(text);
+        self.0.extend_from_slice(text.as_bytes());
         self
     }
 
     /// The same script and one word, quoted.
     #[must_use]
-    pub fn word(mut self, word: &str) -> Self {
-        self.0.push_str(&quoted(word));
+    pub fn word(mut self, word: impl AsRef<OsStr>) -> Self {
+        quote(word.as_ref().as_bytes(), &mut self.0);
         self
     }
 
     /// The same script and words, each behind a blank.
     #[must_use]
-    pub fn words<T: AsRef<str>>(mut self, words: impl IntoIterator<Item = T>) -> Self {
-        for word in words {
-            self.0.push(' ');
-            self.0.push_str(&quoted(word.as_ref()));
-        }
-        self
+    pub fn words<T: AsRef<OsStr>>(self, words: impl IntoIterator<Item = T>) -> Self {
+        words.into_iter().fold(self, |script, word| script.then(" ").word(word))
     }
 
     /// The same script and a path: `~/` is the far home folder, and a relative path begins there.
@@ -60,34 +58,40 @@ impl Script {
 
     /// The same script, then another.
     #[must_use]
-    pub fn append(self, other: &Script) -> Self {
-        self.then(&other.0)
+    pub fn append(mut self, other: &Script) -> Self {
+        self.0.extend_from_slice(&other.0);
+        self
     }
 
     /// The text, for people.
-    pub fn text(&self) -> &str {
-        &self.0
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
     }
 
     /// One line for `printf %b`, its newline included: printable ASCII, everything else as `\0ooo`.
     pub fn line(&self) -> Vec<u8> {
-        let mut line = String::with_capacity(self.0.len() + 64);
-        for byte in self.0.bytes() {
+        let mut line = Vec::with_capacity(self.0.len() + 64);
+        for byte in &self.0 {
             match byte {
-                b' '..=b'~' if byte != b'\\' => line.push(char::from(byte)),
-                _ => {
-                    let _infallible = write!(line, "\\0{byte:03o}");
-                }
+                b' '..=b'~' if *byte != b'\\' => line.push(*byte),
+                _ => line.extend_from_slice(format!("\\0{byte:03o}").as_bytes()),
             }
         }
-        line.push('\n');
-        line.into_bytes()
+        line.push(b'\n');
+        line
     }
 }
 
-/// The word in single quotes, whatever it holds: no character is special there but the quote itself.
-pub fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+/// The word in single quotes, whatever it holds: no byte is special there but the quote itself.
+fn quote(word: &[u8], script: &mut Vec<u8>) {
+    script.push(b'\'');
+    for byte in word {
+        match byte {
+            b'\'' => script.extend_from_slice(br"'\''"),
+            _ => script.push(*byte),
+        }
+    }
+    script.push(b'\'');
 }
 
 /// The command for the login shell. Both streams begin with `mark`, so that what a start-up file prints can be told from
@@ -97,10 +101,10 @@ pub fn start_command(mark: &str) -> String {
 }
 
 /// Refuses what no far side could be given as arguments.
-pub fn check_arguments<T: AsRef<str>>(arguments: &[T]) -> Result<(), Failure> {
+pub fn check_arguments<T: AsRef<OsStr>>(arguments: &[T]) -> Result<(), Failure> {
     let mut total: usize = 0;
     for (index, argument) in arguments.iter().map(AsRef::as_ref).enumerate() {
-        if argument.contains('\0') {
+        if argument.as_bytes().contains(&0) {
             return Err(Failure::usage(format!("argument {index} contains a NUL, which no command line can")));
         }
         if argument.len() > ARGUMENT_BYTES_MAX {
@@ -118,13 +122,18 @@ pub fn check_arguments<T: AsRef<str>>(arguments: &[T]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ARGUMENT_BYTES_MAX, Script, check_arguments, quoted, start_command};
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+
+    use super::{ARGUMENT_BYTES_MAX, Script, check_arguments, start_command};
 
     #[test]
     fn words_are_quoted_and_paths_begin_at_home() {
-        assert_eq!(quoted("it's"), r"'it'\''s'");
         let script = Script::new("cd ").path("~/a b").then("; cd ").path("src").then("; cd ").path("/x").then("; y");
-        assert_eq!(script.words(["-n", ""]).text(), r#"cd "$HOME"/'a b'; cd "$HOME"/'src'; cd '/x'; y '-n' ''"#);
+        assert_eq!(
+            script.words(["-n", "", "it's"]).text(),
+            r#"cd "$HOME"/'a b'; cd "$HOME"/'src'; cd '/x'; y '-n' '' 'it'\''s'"#
+        );
     }
 
     #[test]
@@ -147,5 +156,147 @@ mod tests {
         assert!(check_arguments(&["x".repeat(ARGUMENT_BYTES_MAX + 1)]).is_err());
         assert!(check_arguments(&vec!["x".repeat(100_000); 6]).is_err());
         assert!(check_arguments(&["x".repeat(100_000), String::new()]).is_ok());
+    }
+
+    /// Numbers that look random and are the same every time (xorshift64*).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+            usize::try_from(high).expect("31 bits") % limit
+        }
+
+        fn argument(&mut self) -> OsString {
+            const NASTY: [&[u8]; 34] = [
+                b"",
+                b"-",
+                b"--",
+                b"-n",
+                b"-e",
+                b" ",
+                b"'",
+                b"\"",
+                b"\\",
+                b"$()",
+                b"$(touch x)",
+                b"`id`",
+                b"*",
+                b"~",
+                b"!",
+                b"!!",
+                b"\n",
+                b"\r",
+                b"\x1b[2J",
+                b"\xc2\xa0",
+                b"{a,b}",
+                b"%s",
+                b"\\0101",
+                b"\\c",
+                b";",
+                b"&",
+                b"|",
+                b"<x",
+                b"#",
+                b"$HOME",
+                b"\x81\x82\x88",
+                b"\xff",
+                b"\t",
+                b"=",
+            ];
+            let mut argument = Vec::new();
+            for _ in 0..self.below(4) {
+                if self.below(2) == 0 {
+                    argument.extend_from_slice(NASTY[self.below(NASTY.len())]);
+                } else {
+                    let byte = 1 + u8::try_from(self.below(255)).expect("a byte");
+                    argument.extend(std::iter::repeat_n(byte, self.below(3)));
+                }
+            }
+            OsString::from_vec(argument)
+        }
+    }
+
+    /// Gives `shell` the start as a login shell gets it, and the vectors as arguments of a program that prints them.
+    fn through(shell: &[&str], vectors: &[Vec<OsString>]) -> Vec<u8> {
+        // The far side's `printf` is another program's in turn: it is the vectors that are compared.
+        let printed = |script: Script, vector: &Vec<OsString>| {
+            script.then("printf '%s\\0' x").words(vector).then("\nprintf '<end>\\0'\n")
+        };
+        let script = vectors.iter().fold(Script::default(), printed);
+        let command = start_command("m4rk");
+        let (program, options) = shell.split_first().expect("a shell");
+        let arguments = options.iter().copied().chain(["-c", &command]).map(str::to_owned);
+        let output = duct::cmd(*program, arguments).stdin_bytes(script.line()).stdout_capture().stderr_null().run();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}")).stdout;
+        let start = b"m4rk\n";
+        let at = output.windows(start.len()).position(|window| window == start).expect("a start");
+        output[at + start.len()..].to_vec()
+    }
+
+    fn check(shell: &[&str], count: usize) {
+        if std::env::var("LLORCH_TEST_MISSING").is_ok_and(|missing| missing.contains(shell[0])) {
+            println!("skipped: {} is not here", shell[0]);
+            return;
+        }
+        let mut numbers = Numbers(0x11ac_e5ee_d000_0001);
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(500);
+            let vector = |numbers: &mut Numbers| (0..numbers.below(6)).map(|_| numbers.argument()).collect::<Vec<_>>();
+            let vectors: Vec<Vec<OsString>> = (0..batch).map(|_| vector(&mut numbers)).collect();
+            let mut expected = Vec::new();
+            for vector in &vectors {
+                for word in [OsStr::new("x")].into_iter().chain(vector.iter().map(OsString::as_os_str)) {
+                    expected.extend_from_slice(word.as_bytes());
+                    expected.push(0);
+                }
+                expected.extend_from_slice(b"<end>\0");
+            }
+            assert!(through(shell, &vectors) == expected, "{shell:?} changed an argument of {vectors:?}");
+            left -= batch;
+        }
+    }
+
+    #[test]
+    fn bash_changes_no_argument() {
+        check(&["bash"], 5_000);
+    }
+
+    #[test]
+    fn dash_changes_no_argument() {
+        check(&["dash"], 5_000);
+    }
+
+    #[test]
+    fn zsh_changes_no_argument() {
+        check(&["zsh"], 5_000);
+    }
+
+    #[test]
+    fn fish_changes_no_argument() {
+        check(&["fish"], 5_000);
+    }
+
+    #[test]
+    fn tcsh_changes_no_argument() {
+        check(&["tcsh"], 5_000);
+    }
+
+    #[test]
+    fn busybox_changes_no_argument() {
+        check(&["busybox", "sh"], 5_000);
+    }
+
+    #[test]
+    fn long_and_many_arguments_arrive() {
+        let long = vec![OsString::from("x'\\".repeat(33_000))];
+        let many: Vec<OsString> = (0..500).map(|index| OsString::from(format!("${index}"))).collect();
+        let output = through(&["bash"], &[long.clone(), many]);
+        assert!(output.windows(99_000).any(|window| window == long[0].as_bytes()));
+        assert!(output.ends_with(b"\0$499\0<end>\0"));
     }
 }

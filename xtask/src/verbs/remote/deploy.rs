@@ -28,9 +28,9 @@ impl Args {
     /// Forwards `install`.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let mut arguments = globals.as_arguments();
-        arguments.push(String::from("install"));
-        arguments.extend(self.prefix.into_iter().flat_map(|prefix| [String::from("--prefix"), prefix]));
-        arguments.extend(self.system.then(|| String::from("--system")));
+        arguments.push("install".into());
+        arguments.extend(self.prefix.into_iter().flat_map(|prefix| ["--prefix".into(), prefix.into()]));
+        arguments.extend(self.system.then(|| "--system".into()));
         let forwarding = Forwarding {
             selection: self.hosts,
             sync: true,

@@ -1,5 +1,7 @@
 //! `remote exec`: any command on one host.
 
+use std::ffi::OsString;
+
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -24,7 +26,7 @@ pub struct Args {
     host: String,
     /// The command
     #[arg(last = true, required = true, value_name = "CMD")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 impl Args {
@@ -41,7 +43,8 @@ impl Args {
         let script = script.then("env").words(&self.command);
         if globals.dry_run {
             let call = remote.ssh.session(&host, "CONNECTION", "/bin/sh").to_string();
-            let lines = script.text().lines().map(|line| format!("  {line}"));
+            let text = script.text();
+            let lines = text.lines().map(|line| format!("  {line}"));
             return print_plan(globals.output, &[call].into_iter().chain(lines).collect::<Vec<_>>());
         }
         interrupt::watch()?;

@@ -69,7 +69,7 @@ impl Args {
         let of_profile = host.profile.as_ref().and_then(|profile| profile.repo.clone());
         let repo = self.repo.clone().or(of_profile).unwrap_or_else(|| String::from(REPO));
         configuration::check_path(&repo).map_err(Failure::usage)?;
-        let build = [String::from("build"), String::from("all")];
+        let build = ["build".into(), "all".into()];
         if globals.dry_run {
             return print_plan(globals.output, &self.plan(&name, &repo)?);
         }
