@@ -1,0 +1,11 @@
+//! The command on other hosts: a real sshd on loopback, real login shells, lines that are cut.
+
+mod support;
+
+mod hosts;
+mod interrupts;
+mod loss;
+mod shells;
+mod status;
+mod sync;
+mod verbs;
