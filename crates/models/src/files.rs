@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use protocol::error::ErrorCode;
 use rustix::fs::OFlags;
 
 /// Opens a regular file for reading; a link as last component, a folder, a pipe or a device is an error.
@@ -85,6 +86,13 @@ fn put(path: &Path, bytes: &[u8], is_durable: bool) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     renamed
+}
+
+/// Whether a name is that of a file which [`write_atomic`] or [`replace`] was about to rename. No file of a model begins with
+/// a dot.
+pub(crate) fn is_scrap(name: &str) -> bool {
+    let suffix = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+    suffix.is_some_and(|(_, suffix)| suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Gives a complete, verified file its final name: read-only, on disk, then renamed, then the folder on disk.
@@ -172,6 +180,25 @@ pub(crate) fn point(path: &Path, target: &Path) -> io::Result<()> {
 /// Makes names in a folder durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// What to do where there is no space.
+pub(crate) const FULL_HINT: &str =
+    "free some space, delete models (`cargo xtask models disk-usage`), or set `LLORCH_DATA_DIR`";
+
+/// Whether the disk, or what this user may have of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What to do about an error of the disk, if it is full.
+pub(crate) fn full_hint(error: &io::Error) -> Option<String> {
+    is_full(error).then(|| FULL_HINT.to_owned())
+}
+
+/// The machine's word for an error of the disk.
+pub(crate) fn error_code(error: &io::Error) -> ErrorCode {
+    if is_full(error) { ErrorCode::DiskFull } else { ErrorCode::StorageFailed }
 }
 
 /// Removes a file that may not be there.
