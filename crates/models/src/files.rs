@@ -106,6 +106,12 @@ pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<
     path.parent().map_or(Ok(()), sync_directory)
 }
 
+/// Gives a complete file that is wrong the name under which wrong ones are kept; nobody writes to it any more.
+pub(crate) fn quarantine(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::set_permissions(temporary, Permissions::from_mode(0o444))?;
+    fs::rename(temporary, path)
+}
+
 /// Takes a file's final name away: it becomes a partial file that can be written to. Where other names share its bytes
 /// (a hub's cache) it is a copy, so that nothing is written through to them.
 pub(crate) fn unpublish(path: &Path, temporary: &Path) -> io::Result<()> {

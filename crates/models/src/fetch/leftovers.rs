@@ -18,7 +18,7 @@ impl Session<'_> {
     pub(super) fn quarantine(&mut self, file: &FileName, temporary: &Path) {
         self.drop_quarantine();
         let path = self.quarantine_path(file);
-        let is_kept = fs::rename(temporary, &path).is_ok();
+        let is_kept = files::quarantine(temporary, &path).is_ok();
         // What cannot be set aside is thrown away; what cannot even be thrown away fails its hash again next time. The
         // error that matters is the one about the bytes.
         let _ = partial::remove(temporary);
