@@ -108,7 +108,7 @@ impl From<std::io::Error> for Failure {
 
 impl From<models::catalog::CatalogError> for Failure {
     fn from(error: models::catalog::CatalogError) -> Self {
-        Self::new(error.to_string()).maybe_hint(error.hint())
+        Self::new(error.to_string()).maybe_code(error.code()).maybe_hint(error.hint())
     }
 }
 
@@ -126,13 +126,13 @@ impl From<models::places::PlacesError> for Failure {
 
 impl From<models::store::StoreError> for Failure {
     fn from(error: models::store::StoreError) -> Self {
-        Self::new(error.to_string()).maybe_code(error.code()).maybe_hint(error.hint())
+        Self::coded(error.code(), error.to_string()).maybe_hint(error.hint())
     }
 }
 
 impl From<models::fetch::FetchError> for Failure {
     fn from(error: models::fetch::FetchError) -> Self {
-        Self::new(error.to_string()).maybe_code(error.code()).maybe_hint(error.hint())
+        Self::coded(error.code(), error.to_string()).maybe_hint(error.hint())
     }
 }
 

@@ -58,7 +58,7 @@ impl Output {
         let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
         written.map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => Failure::reader_gone(),
-            _ => Failure::new(format!("cannot write to standard output: {error}")),
+            _ => Failure::coded(ErrorCode::StorageFailed, format!("cannot write to standard output: {error}")),
         })
     }
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use protocol::catalog::CatalogEntry;
 use protocol::error::ErrorCode;
 
+use crate::files;
+
 pub use raw::Location;
 
 /// The text that was compiled in, so that an installed binary works outside a checkout.
@@ -68,6 +70,15 @@ impl CatalogError {
             CatalogError::Syntax { .. } | CatalogError::Entry { .. } => None,
         }
     }
+
+    /// The machine's word for it, where there is one.
+    #[must_use]
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            CatalogError::Read { source, .. } => Some(files::error_code(source)),
+            CatalogError::Syntax { .. } | CatalogError::Entry { .. } => None,
+        }
+    }
 }
 
 /// A name that is neither an id nor an alias. No other model is ever taken instead.
@@ -108,7 +119,7 @@ impl Catalog {
     /// # Errors
     /// See [`CatalogError`].
     pub fn load(path: &Path) -> Result<Self, CatalogError> {
-        let text = crate::files::read_text(path, MAX_FILE_BYTES)
+        let text = files::read_text(path, MAX_FILE_BYTES)
             .map_err(|source| CatalogError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, &path.display().to_string())
     }

@@ -14,6 +14,12 @@ pub fn free_bytes(path: &Path) -> io::Result<u64> {
     Ok(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
+/// Whether the file system of `path` cannot hold another file. Where files are made without a fixed number of them, and
+/// where it cannot be told, it can.
+pub(crate) fn is_out_of_inodes(path: &Path) -> bool {
+    rustix::fs::statvfs(path).is_ok_and(|status| status.f_files > 0 && status.f_favail == 0)
+}
+
 /// Bytes that the regular files below `directory` occupy on disk. Links are neither followed nor counted; what vanishes
 /// meanwhile counts as nothing.
 pub(crate) fn occupied_bytes(directory: &Path) -> u64 {

@@ -6,8 +6,10 @@
 
 mod background;
 mod coverage;
+mod expectation;
 mod hub;
 mod hub_cache;
+mod leftovers;
 mod limiter;
 mod local;
 pub(crate) mod partial;
@@ -131,6 +133,13 @@ pub enum Event {
     Verifying {
         /// The file.
         file: FileName,
+    },
+    /// A complete file is not the model's: its bytes are kept under another name, to be looked at.
+    Quarantined {
+        /// The file.
+        file: FileName,
+        /// Where its bytes are.
+        path: std::path::PathBuf,
     },
     /// A file is verified and has its final name.
     FileFinished {

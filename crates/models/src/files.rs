@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use protocol::error::ErrorCode;
 use rustix::fs::OFlags;
 
 /// Opens a regular file for reading; a link as last component, a folder, a pipe or a device is an error.
@@ -87,6 +88,13 @@ fn put(path: &Path, bytes: &[u8], is_durable: bool) -> io::Result<()> {
     renamed
 }
 
+/// Whether a name is that of a file which [`write_atomic`] or [`replace`] was about to rename. No file of a model begins with
+/// a dot.
+pub(crate) fn is_scrap(name: &str) -> bool {
+    let suffix = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+    suffix.is_some_and(|(_, suffix)| suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// Gives a complete, verified file its final name: read-only, on disk, then renamed, then the folder on disk.
 pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
     // What is read-only may have other names (a hub's cache), whose permissions are not ours to change.
@@ -96,6 +104,12 @@ pub(crate) fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<
     file.sync_all()?;
     fs::rename(temporary, path)?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// Gives a complete file that is wrong the name under which wrong ones are kept; nobody writes to it any more.
+pub(crate) fn quarantine(temporary: &Path, path: &Path) -> io::Result<()> {
+    fs::set_permissions(temporary, Permissions::from_mode(0o444))?;
+    fs::rename(temporary, path)
 }
 
 /// Takes a file's final name away: it becomes a partial file that can be written to. Where other names share its bytes
@@ -172,6 +186,25 @@ pub(crate) fn point(path: &Path, target: &Path) -> io::Result<()> {
 /// Makes names in a folder durable.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// What to do where there is no space.
+pub(crate) const FULL_HINT: &str =
+    "free some space, delete models (`cargo xtask models disk-usage`), or set `LLORCH_DATA_DIR`";
+
+/// Whether the disk, or what this user may have of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What to do about an error of the disk, if it is full.
+pub(crate) fn full_hint(error: &io::Error) -> Option<String> {
+    is_full(error).then(|| FULL_HINT.to_owned())
+}
+
+/// The machine's word for an error of the disk.
+pub(crate) fn error_code(error: &io::Error) -> ErrorCode {
+    if is_full(error) { ErrorCode::DiskFull } else { ErrorCode::StorageFailed }
 }
 
 /// Removes a file that may not be there.

@@ -23,6 +23,9 @@ use manifest::{MANIFEST_NAME, Manifest, ManifestFault, ModelKind};
 
 use crate::{disk, files};
 
+/// What is added to the name of a file whose bytes are not the model's, and which is kept to be looked at. `FileName` refuses
+/// it, so that nothing of that name is ever a model.
+pub(crate) const QUARANTINE_ENDING: &str = "quarantine";
 /// Folder of lock files below the root; a model id cannot begin with a dot.
 const LOCKS: &str = ".locks";
 /// Folder of models that are being deleted.

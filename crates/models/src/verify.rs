@@ -1,163 +1,29 @@
 //! Checking bytes: all of them on demand, and before a model is loaded unless nothing touched the files since they were
 //! last checked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
+mod marks;
+mod report;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
 
-use protocol::catalog::FileName;
-use protocol::error::ErrorCode;
-use protocol::identifiers::{Digest, ModelId};
-use serde::{Deserialize, Serialize};
+pub(crate) use marks::remember;
+pub use report::{Fault, Report, VerifyError};
 
 use crate::fetch::partial;
 use crate::files;
 use crate::hashing::{ChunkCheck, Hasher};
 use crate::store::manifest::{MANIFEST_NAME, ManifestFile};
-use crate::store::{Installed, Store, StoreError};
+use crate::store::{Installed, QUARANTINE_ENDING, Store, StoreError};
+use marks::{MARKS_NAME, Mark, Marks, settled};
 
-/// Where the marks of checked files are kept, in the model's folder.
-const MARKS_NAME: &str = "verified.json";
-/// No kernel we run on stamps files more coarsely (10 ms at 100 Hz), with as much again to spare.
-const COARSEST_TICK: Duration = Duration::from_millis(20);
 /// Bytes read from a chunk at once.
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Largest file of marks that is read.
-const MAX_MARKS_BYTES: u64 = 4 << 20;
-
-/// What a check of one model found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// The model.
-    pub id: ModelId,
-    /// Everything that is wrong; empty for a good model.
-    pub faults: Vec<Fault>,
-    /// Bytes that were hashed.
-    pub hashed_bytes: u64,
-}
-
-impl Report {
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn is_good(&self) -> bool {
-        self.faults.is_empty()
-    }
-}
-
-/// One thing that is wrong with an installed model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// A file is not there.
-    #[error("`{file}` is missing")]
-    Missing {
-        /// The file.
-        file: FileName,
-    },
-    /// A file is shorter or longer than it was.
-    #[error("`{file}` has the wrong size: expected {expected} bytes, got {actual}")]
-    Size {
-        /// The file.
-        file: FileName,
-        /// The recorded size.
-        expected: u64,
-        /// Its size now.
-        actual: u64,
-        /// Which of its bytes are wrong or missing, where that can be told.
-        damaged: Option<Vec<Range<u64>>>,
-    },
-    /// A file has other bytes than it had.
-    #[error("`{file}` has the wrong content: expected {expected}, got {actual}")]
-    Content {
-        /// The file.
-        file: FileName,
-        /// The recorded hash.
-        expected: Digest,
-        /// Its hash now.
-        actual: Digest,
-        /// Which of its bytes are wrong, where that can be told.
-        damaged: Option<Vec<Range<u64>>>,
-    },
-    /// A file cannot be read, or is something else than a file.
-    #[error("`{file}` cannot be read: {reason}")]
-    Unreadable {
-        /// The file.
-        file: FileName,
-        /// What the system says.
-        reason: String,
-    },
-    /// Something in the folder belongs to nothing.
-    #[error("`{}` does not belong to the model", .path.display())]
-    Extra {
-        /// Path within the model's folder.
-        path: PathBuf,
-    },
-}
-
-impl Fault {
-    /// Which bytes of the file are wrong or missing, where that can be told.
-    #[must_use]
-    pub fn damaged(&self) -> Option<&[Range<u64>]> {
-        match self {
-            Fault::Size { damaged, .. } | Fault::Content { damaged, .. } => damaged.as_deref(),
-            Fault::Missing { .. } | Fault::Unreadable { .. } | Fault::Extra { .. } => None,
-        }
-    }
-
-    /// The file of the manifest that is concerned, if one is.
-    #[must_use]
-    pub fn file(&self) -> Option<&FileName> {
-        match self {
-            Fault::Missing { file }
-            | Fault::Size { file, .. }
-            | Fault::Content { file, .. }
-            | Fault::Unreadable { file, .. } => Some(file),
-            Fault::Extra { .. } => None,
-        }
-    }
-}
-
-/// Why a model cannot be opened, or its check did not come to an end.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// A file of the model is not what was installed.
-    #[error("model `{id}` is damaged: {fault}")]
-    Damaged {
-        /// The model.
-        id: ModelId,
-        /// The first thing that is wrong.
-        fault: Box<Fault>,
-    },
-    /// The caller cancelled.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl VerifyError {
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            VerifyError::Damaged { id, .. } => {
-                Some(format!("fetch it again: `cargo xtask models verify {id} --repair`"))
-            }
-            VerifyError::Interrupted => None,
-        }
-    }
-
-    /// The machine's word for it.
-    #[must_use]
-    pub fn code(&self) -> ErrorCode {
-        match self {
-            VerifyError::Damaged { .. } => ErrorCode::ModelInvalid,
-            VerifyError::Interrupted => ErrorCode::Cancelled,
-        }
-    }
-}
 
 /// Hashes every byte of every file and looks for files that do not belong. A good model is remembered, so that
 /// [`open_model`] need not hash it again.
@@ -280,30 +146,6 @@ pub fn open_model(installed: &Installed, cancel: &AtomicBool) -> Result<File, Ve
     })
 }
 
-/// Remembers files that this process has just verified.
-pub(crate) fn remember(installed: &Installed) {
-    let mut marks = Marks::default();
-    for file in &installed.manifest.files {
-        let metadata = fs::symlink_metadata(installed.path_of(&file.path)).map(settled);
-        if let Ok(metadata) = metadata {
-            marks.files.insert(file.path.to_string(), Mark::of(&metadata));
-        }
-    }
-    marks.write(&installed.directory);
-}
-
-/// The metadata, after the file system's clock has moved on from its last change. Times are as coarse as a tick of that
-/// clock: a change within the same tick would leave no trace in them.
-fn settled(metadata: Metadata) -> Metadata {
-    let changed_ns = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let age_ns = i128::try_from(now.as_nanos()).unwrap_or(i128::MAX).saturating_sub(changed_ns);
-    if age_ns < i128::try_from(COARSEST_TICK.as_nanos()).unwrap_or(0) {
-        std::thread::sleep(COARSEST_TICK);
-    }
-    metadata
-}
-
 /// Why the check of a file ended early.
 enum Stop {
     Fault(Fault),
@@ -394,10 +236,16 @@ fn extras(installed: &Installed) -> Vec<Fault> {
     let is_extra = |path: &PathBuf| {
         let text = path.to_string_lossy();
         let is_ours = [MANIFEST_NAME, MARKS_NAME].contains(&&*text);
-        let is_partial = text.ends_with(".part") || text.ends_with(".part.json");
-        !is_ours && !is_partial && !known.contains(&*text)
+        let endings = ["part", "part.json", QUARANTINE_ENDING];
+        let is_partial = endings.iter().any(|ending| text.ends_with(&format!(".{ending}")));
+        !is_ours && !is_partial && !is_scrap(path) && !known.contains(&*text)
     };
     found.into_iter().filter(is_extra).map(|path| Fault::Extra { path }).collect()
+}
+
+/// Whether a run that was killed left it while it replaced a file of ours.
+fn is_scrap(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(files::is_scrap)
 }
 
 fn collect_files(directory: &Path, below: &Path, found: &mut Vec<PathBuf>) {
@@ -407,56 +255,6 @@ fn collect_files(directory: &Path, below: &Path, found: &mut Vec<PathBuf>) {
             collect_files(&entry.path(), &path, found);
         } else {
             found.push(path);
-        }
-    }
-}
-
-/// What of a file's metadata changes when somebody writes to it, or puts another in its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Mark {
-    device: u64,
-    inode: u64,
-    size_bytes: u64,
-    modified_s: i64,
-    modified_ns: i64,
-    changed_s: i64,
-    changed_ns: i64,
-}
-
-impl Mark {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size_bytes: metadata.len(),
-            modified_s: metadata.mtime(),
-            modified_ns: metadata.mtime_nsec(),
-            changed_s: metadata.ctime(),
-            changed_ns: metadata.ctime_nsec(),
-        }
-    }
-
-    fn of_path(path: &Path) -> Option<Self> {
-        fs::symlink_metadata(path).ok().filter(Metadata::is_file).map(|metadata| Self::of(&metadata))
-    }
-}
-
-/// Files that were verified, by path. A cache: without it everything is hashed.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Marks {
-    files: BTreeMap<String, Mark>,
-}
-
-impl Marks {
-    fn read(directory: &Path) -> Self {
-        let text = files::read_own_text(&directory.join(MARKS_NAME), MAX_MARKS_BYTES);
-        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-    }
-
-    /// A store that cannot be written to is still a store: then the next load hashes again.
-    fn write(&self, directory: &Path) {
-        if let Ok(text) = serde_json::to_vec_pretty(self) {
-            let _ = files::write_atomic(&directory.join(MARKS_NAME), &text);
         }
     }
 }

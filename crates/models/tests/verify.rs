@@ -92,7 +92,10 @@ fn missing_foreign_and_odd_files_are_named() {
     let weights = bench.installed.model_file();
     let config = bench.installed.directory.join("config.json");
     fs::write(bench.installed.directory.join("stray.txt"), "x").expect("a file");
-    fs::write(bench.installed.directory.join("other.gguf.part"), "x").expect("a file");
+    // What downloads leave: unfinished, wrong, and killed while a file of ours was replaced.
+    for left in ["other.gguf.part", "other.gguf.part.json", "other.gguf.quarantine", ".verified.json.0123abcd"] {
+        fs::write(bench.installed.directory.join(left), "x").expect("a file");
+    }
     assert_eq!(verify(&bench.installed).faults, [Fault::Extra { path: PathBuf::from("stray.txt") }]);
     fs::remove_file(&config).expect("removed");
     fs::rename(&weights, bench.folder.path().join("elsewhere")).expect("moved");

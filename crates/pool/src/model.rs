@@ -55,7 +55,7 @@ fn in_store(id: &ModelId, models_dir: &Path, cancel: &AtomicBool) -> Result<Mode
 }
 
 fn unusable_store(error: StoreError) -> PoolError {
-    let typed = PoolError::new(error.code().unwrap_or(ErrorCode::Internal), error.to_string());
+    let typed = PoolError::new(error.code(), error.to_string());
     match error.hint() {
         Some(hint) => typed.hint(hint),
         None => typed,

@@ -277,8 +277,8 @@ fn check_commit(text: &str) -> Result<(), IdentifierError> {
 const MAX_FILE_NAME_BYTES: usize = 512;
 /// Longest component: 255 is what file systems hold, less room for the endings of partial files.
 const MAX_COMPONENT_BYTES: usize = 200;
-/// Endings the store uses beside a file while it is being fetched.
-const RESERVED_ENDINGS: [&str; 3] = [".part", ".part.json", ".lock"];
+/// Endings the store uses beside a file while it is being fetched, and for what came and was wrong.
+const RESERVED_ENDINGS: [&str; 4] = [".part", ".part.json", ".lock", ".quarantine"];
 /// Files the store itself keeps in a model's folder.
 const RESERVED_NAMES: [&str; 2] = ["manifest.json", "verified.json"];
 

@@ -72,6 +72,16 @@ error_codes! {
     ModelNotFound = "MODEL_NOT_FOUND", 404, false, 1;
     /// The model file is not what it should be: damaged, hostile or of a kind this build cannot run.
     ModelInvalid = "MODEL_INVALID", 422, false, 1;
+    /// Another process is fetching or deleting the model.
+    ModelBusy = "MODEL_BUSY", 409, true, 1;
+    /// Files of the model are missing, and no source of them can be reached; the message names them.
+    OfflineIncomplete = "OFFLINE_INCOMPLETE", 503, true, 1;
+    /// A source of models answered, and not with what was asked for.
+    SourceFailed = "SOURCE_FAILED", 502, true, 1;
+    /// The disk is full, or what this user may have of it.
+    DiskFull = "DISK_FULL", 507, false, 1;
+    /// The disk cannot be read or written.
+    StorageFailed = "STORAGE_FAILED", 500, false, 1;
     /// The architecture or tokenizer is known by name only.
     ModelUnsupported = "MODEL_UNSUPPORTED", 422, false, 1;
     /// The worker process ended before it was ready.

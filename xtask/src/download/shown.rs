@@ -1,6 +1,7 @@
 //! How downloads look while they run: a line each on a terminal, one for all of them if there are several; with `--json`
 //! one event a line, each with its model; else nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -104,6 +105,7 @@ enum Told<'a> {
     Progress { model: &'a str, bytes: u64 },
     Retrying { model: &'a str, delay_ms: u128, reason: &'a str },
     Verifying { model: &'a str, file: &'a FileName },
+    Quarantined { model: &'a str, file: &'a FileName, path: &'a Path },
     FileFinished { model: &'a str, file: &'a FileName },
     Installed { model: &'a str },
 }
@@ -132,6 +134,7 @@ impl Line {
             }
             Event::Retrying { delay, reason } => Told::Retrying { model, delay_ms: delay.as_millis(), reason },
             Event::Verifying { file } => Told::Verifying { model, file },
+            Event::Quarantined { file, path } => Told::Quarantined { model, file, path },
             Event::FileFinished { file } => Told::FileFinished { model, file },
             Event::Finished => Told::Installed { model },
         };
@@ -175,6 +178,9 @@ impl Line {
             }
             Event::Retrying { delay, reason } => {
                 say(format!("{}: {reason}; trying again in {} s", self.model, delay.as_secs().max(1)));
+            }
+            Event::Quarantined { path, .. } => {
+                say(format!("{}: wrong bytes are kept as `{}`", self.model, path.display()))
             }
             Event::Verifying { file } => {
                 self.bar.set_style(spinner_style());

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use protocol::error::ErrorCode;
-use protocol::event::{End, Event};
+use protocol::event::{End, Event, StopReason};
 use protocol::identifiers::{Backend, JobId, ModelId, WorkerId};
 use protocol::inference::{InferenceRequest, Message as ChatMessage};
 use serde::Serialize;
@@ -261,7 +261,13 @@ fn print_stream(
             Message::Event(event) => printer.event(&event)?,
             Message::Complete => {
                 let missing = || Failure::coded(ErrorCode::Internal, "a complete stream without `end`");
-                return end.ok_or_else(missing);
+                let end = end.ok_or_else(missing)?;
+                if end.stop_reason == StopReason::Cancelled {
+                    // The same Ctrl-C may have stopped the worker before this process's own thread heard of it.
+                    std::thread::sleep(POLL);
+                    interrupt::check()?;
+                }
+                return Ok(end);
             }
             Message::Failed(failure) => return Err(last_words(attached).unwrap_or(failure)),
         }

@@ -1,5 +1,6 @@
 //! The command as its users see it: real processes, a home of their own, exit codes, both streams.
 
+mod outside;
 mod support;
 
 mod infer;
@@ -7,6 +8,10 @@ mod interrupt;
 mod models;
 mod models_convert;
 mod models_crash;
+mod models_disk;
+mod models_examples;
 mod models_many;
+mod models_offline;
+mod models_wrong;
 mod usage;
 mod worker;

@@ -1,14 +1,13 @@
-//! Downloads that are killed, downloads beside each other, and a disk that refuses: whatever happens, no unverified byte has
-//! a final name, and the same command succeeds afterwards.
+//! Downloads that are killed and downloads beside each other: whatever happens, no unverified byte has a final name, and the
+//! same command succeeds afterwards. A disk that refuses is `models_disk`'s.
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use testkit::hub::{Hub, Repo, sha256_hex};
 
+use crate::outside::{may_trace, start_traced, traced};
 use crate::support::{COMMIT, Home, MODEL_BYTES, finish, hub, model_bytes};
 
 const MIB: u64 = 1 << 20;
@@ -121,73 +120,96 @@ fn when_the_one_that_fetches_is_killed_another_goes_on() {
     assert!(fs::read(home.model_folder().join("tiny.gguf")).expect("the model") == bytes);
 }
 
+/// Just before each call that names, empties or settles a file, and so just after the one before it.
 #[test]
-fn a_file_size_limit_is_a_typed_error_and_passes() {
-    let bytes = content(40 << 20);
-    let (home, _hub) = home(&bytes, 200 * MIB);
-    let mut command =
-        shell("ulimit -f 20000; trap '' XFSZ; exec \"$@\"", &home, &["models", "download", "tiny", "--json"]);
-    let outcome = finish(command.spawn().expect("it starts"));
-    assert_eq!(outcome.code, 1, "{outcome:?}");
-    let message = outcome.last_event()["message"].to_string();
-    assert!(message.contains("cannot write") && message.contains("tiny.gguf.part"), "{message}");
-    assert!(!home.model_folder().join("tiny.gguf").exists());
-    assert_eq!(home.run(&["models", "download", "tiny"]).code, 0);
-    assert!(fs::read(home.model_folder().join("tiny.gguf")).expect("the model") == bytes);
-}
-
-/// The command, started by a shell that does something first.
-fn shell(script: &str, home: &Home, arguments: &[&str]) -> Command {
-    let mut command =
-        home.prepared(Path::new("/bin/sh"), &[&["-c", script, "sh", &home.program()], arguments].concat());
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command
-}
-
-/// The n-th call of each kind fails, for every n until the command succeeds.
-#[test]
-fn whichever_call_to_the_system_fails_the_store_stays_sound() {
-    let home = Home::new();
-    let traced = |inject: &str, home: &Home, arguments: &[&str]| {
-        let script = format!(
-            "exec strace -f -qq -o /dev/null -e trace={} -e inject={inject} -- \"$@\"",
-            inject.split(':').next().unwrap_or_default()
-        );
-        finish(shell(&script, home, arguments).spawn().expect("a shell"))
-    };
-    // Without an executable there is no program: if that works, so does everything else.
-    if traced("execve:error=ENOENT:when=2+", &home, &["models", "list"]).code != 0 {
-        eprintln!("skipped: `strace` is not here, or may not trace");
+fn killed_before_any_step_on_the_disk_it_loses_no_byte() {
+    if !may_trace() {
         return;
     }
     let hub = hub(None);
-    let home = home.with("HF_ENDPOINT", &hub.endpoint());
+    let home = Home::new().with("HF_ENDPOINT", &hub.endpoint());
     let path = home.model_folder().join("tiny.gguf");
-    for (calls, error) in [
-        ("write,pwrite64", "ENOSPC"),
-        ("fsync,fdatasync", "EIO"),
-        ("rename,renameat,renameat2", "EDQUOT"),
-        ("mkdir,mkdirat", "ENOSPC"),
-        ("write,pwrite64", "EINTR"),
-    ] {
-        let mut failed = 0;
-        for nth in 1..=30 {
-            let began = Instant::now();
-            let outcome = traced(&format!("{calls}:error={error}:when={nth}"), &home, &["models", "download", "tiny"]);
-            assert!(began.elapsed() < Duration::from_secs(30), "{calls} {nth}: {:?}", began.elapsed());
-            assert!(!outcome.stderr.contains("panicked"), "{calls} {nth}: {outcome:?}");
-            if let Ok(bytes) = fs::read(&path) {
-                assert!(bytes == model_bytes(), "{calls} {nth}: wrong bytes have the final name");
+    let (mut kills, mut after_the_rename) = (0, 0);
+    // `strace` counts the calls of each name.
+    for call in ["rename", "fsync", "ftruncate", "fchmod", "unlink", "mkdir"] {
+        for nth in 1.. {
+            let options = format!("-e trace={call} -e inject={call}:signal=KILL:when={nth}");
+            let is_killed = traced(&home, &options, &["models", "download", "tiny"]).code != 0;
+            kills += i32::from(is_killed);
+            after_the_rename += i32::from(is_killed && path.exists());
+            go_on_after(&home, &hub, &format!("{call} {nth}"));
+            fs::remove_dir_all(home.model_folder()).expect("removed");
+            if !is_killed {
+                break;
             }
-            assert_eq!(home.run(&["models", "list"]).code, 0, "{calls} {nth}");
-            failed += i32::from(outcome.code != 0);
-            assert!(outcome.code == 0 || !outcome.stderr.is_empty(), "{calls} {nth}: it fails without a word");
-            let again = home.run(&["models", "download", "tiny"]);
-            assert_eq!(again.code, 0, "{calls} {nth}: {again:?}");
-            assert_eq!(home.run(&["models", "verify"]).code, 0, "{calls} {nth}");
-            assert_eq!(home.run(&["models", "delete", "tiny", "--yes"]).code, 0, "{calls} {nth}");
         }
-        // An interrupted call is made again, unnoticed.
-        assert_eq!(failed > 0, error != "EINTR", "{calls} {error}: {failed} failed");
     }
+    assert!(kills >= 15 && after_the_rename >= 3, "{kills} kills, {after_the_rename} of them after the rename");
+}
+
+/// What a killed run left is sound, and the same command ends with the model, without a byte that was here already.
+fn go_on_after(home: &Home, hub: &Hub, kill: &str) {
+    let path = home.model_folder().join("tiny.gguf");
+    let is_named = path.exists();
+    assert!(!is_named || fs::read(&path).expect("the file") == model_bytes(), "{kill}: wrong bytes are named");
+    let parts = names(home, ".part");
+    assert!(parts.len() <= usize::from(!is_named), "{kill}: {parts:?}");
+    let left = fs::metadata(home.model_folder().join("tiny.gguf.part")).map_or(0, |part| part.len());
+    let is_here = is_named || left == MODEL_BYTES as u64;
+    let before = hub.body_bytes();
+    let again = home.run(&["models", "download", "tiny"]);
+    assert_eq!(again.code, 0, "{kill}: {again:?}");
+    assert!(fs::read(&path).expect("the model") == model_bytes(), "{kill}");
+    assert!(!is_here || hub.body_bytes() == before, "{kill}: what was here was fetched again");
+    assert!(!names(home, "").iter().any(|name| name.contains(".part")), "{kill}: {:?}", names(home, ""));
+    let verified = home.run(&["models", "verify", "tiny"]);
+    assert_eq!(verified.code, 0, "{kill}: {verified:?}");
+}
+
+#[test]
+fn killed_while_it_verifies_it_reads_again_and_fetches_nothing() {
+    if !may_trace() {
+        return;
+    }
+    // Above the size from which ranges come in parallel, and what was written is read back.
+    let bytes = content(17 << 20);
+    let (home, hub) = home(&bytes, 400 * MIB);
+    let path = home.model_folder().join("tiny.gguf");
+    let killed = |calls: &str, nth: usize| {
+        let options = format!("-e trace={calls} -e inject={calls}:signal=KILL:when={nth}");
+        let outcome = traced(&home, &options, &["models", "download", "tiny"]);
+        assert_eq!(outcome.code, -9, "{outcome:?}");
+        assert!(!path.exists() && names(&home, ".part").len() == 1, "{calls} {nth}: {:?}", names(&home, ""));
+    };
+    // The first of these comes after the last byte.
+    killed("fdatasync", 1);
+    let served = hub.body_bytes();
+    assert!(served <= bytes.len() as u64 + MIB, "{served}");
+    let last = bytes.len() / (256 * 1024);
+    for nth in [2, last / 2, last] {
+        killed("pread64", nth);
+    }
+    assert_eq!(home.run(&["models", "download", "tiny"]).code, 0);
+    assert_eq!(hub.body_bytes(), served);
+    assert!(fs::read(&path).expect("the model") == bytes);
+}
+
+#[test]
+fn where_nothing_can_be_locked_eight_processes_still_end_with_the_right_bytes() {
+    if !may_trace() {
+        return;
+    }
+    let bytes = content(32 << 20);
+    let (home, hub) = home(&bytes, 100 * MIB);
+    let options = "--seccomp-bpf -e trace=flock -e inject=flock:error=ENOLCK";
+    let start = || start_traced(&home, (options, "/dev/null"), &["models", "download", "tiny", "--json"]);
+    let children: Vec<Child> = (0..8).map(|_| start().spawn().expect("a shell")).collect();
+    let outcomes: Vec<_> = children.into_iter().map(finish).collect();
+    assert!(outcomes.iter().all(|outcome| outcome.code == 0), "{outcomes:?}");
+    // Nobody waited: there was nothing to wait for.
+    assert!(outcomes.iter().all(|outcome| !outcome.stdout.contains("\"event\":\"waiting\"")), "{outcomes:?}");
+    assert!(hub.body_bytes() <= 8 * bytes.len() as u64, "{}", hub.body_bytes());
+    assert!(fs::read(home.model_folder().join("tiny.gguf")).expect("the model") == bytes);
+    assert_eq!(names(&home, "").len(), 3, "{:?}", names(&home, ""));
+    assert_eq!(home.run(&["models", "verify", "tiny"]).code, 0);
 }

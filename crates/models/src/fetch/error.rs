@@ -8,6 +8,7 @@ use protocol::catalog::{FileName, RepoId};
 use protocol::error::ErrorCode;
 
 use super::Source;
+use crate::files;
 use crate::store::StoreError;
 
 /// One source that could not deliver.
@@ -144,10 +145,12 @@ pub enum FetchError {
         variable: &'static str,
     },
     /// No source could be reached.
-    #[error("model `{id}` cannot be fetched, no source can be reached{}", listed(.tried))]
+    #[error("model `{id}` cannot be fetched, no source can be reached; missing: {}{}", named(.missing), listed(.tried))]
     Offline {
         /// The model.
         id: protocol::identifiers::ModelId,
+        /// Its files that are not here.
+        missing: Vec<FileName>,
         /// What was tried, in order.
         tried: Vec<SourceFailure>,
     },
@@ -160,6 +163,12 @@ pub enum FetchError {
         needed_bytes: u64,
         /// What is free.
         free_bytes: u64,
+    },
+    /// The file system cannot hold another file, whatever space is left.
+    #[error("no room for another file in `{}`: its file system has no inode left", .path.display())]
+    TooManyFiles {
+        /// Where.
+        path: PathBuf,
     },
     /// The bytes are not the model's.
     #[error("`{file}` has the wrong content: expected {expected}, got {actual}")]
@@ -221,6 +230,17 @@ pub enum FetchError {
     Interrupted,
 }
 
+/// Files that are named one by one; a checkpoint has hardly more.
+const MOST_NAMED: usize = 20;
+
+fn named(files: &[FileName]) -> String {
+    let mut names: Vec<String> = files.iter().take(MOST_NAMED).map(|file| format!("`{file}`")).collect();
+    if files.len() > MOST_NAMED {
+        names.push(format!("{} more", files.len() - MOST_NAMED));
+    }
+    names.join(", ")
+}
+
 fn listed(tried: &[SourceFailure]) -> String {
     tried.iter().map(|failure| format!("; {}: {}", failure.source, failure.reason)).collect()
 }
@@ -258,7 +278,10 @@ impl FetchError {
             }
             FetchError::SwitchedOff { variable } => format!("unset `{variable}`, or import the file with `--from PATH`"),
             FetchError::DiskFull { .. } => {
-                "free some space, delete models (`cargo xtask models disk-usage`), or set `LLORCH_DATA_DIR`".to_owned()
+                files::FULL_HINT.to_owned()
+            }
+            FetchError::TooManyFiles { .. } => {
+                "delete small files that nobody needs there, or set `LLORCH_DATA_DIR` to another file system".to_owned()
             }
             FetchError::HashMismatch { .. } | FetchError::SizeMismatch { .. } => {
                 "the source does not hold the pinned file; try another source with `HF_ENDPOINT` or `--from PATH`".to_owned()
@@ -287,48 +310,48 @@ impl FetchError {
             FetchError::Disabled { .. } => {
                 "choose another model: `cargo xtask models catalog`".to_owned()
             }
-            FetchError::Protocol { .. }
-            | FetchError::NotCached { .. }
-            | FetchError::Io { .. } => return None,
+            FetchError::Io { source, .. } => return files::full_hint(source),
+            FetchError::Protocol { .. } | FetchError::NotCached { .. } => return None,
         };
         Some(hint)
     }
 
-    /// The machine's word for it, where there is one.
+    /// The machine's word for it.
     #[must_use]
-    pub fn code(&self) -> Option<ErrorCode> {
+    pub fn code(&self) -> ErrorCode {
         match self {
             FetchError::RepositoryMissing { .. }
             | FetchError::RevisionMissing { .. }
             | FetchError::EntryMissing { .. }
-            | FetchError::Disabled { .. } => Some(ErrorCode::ModelNotFound),
-            FetchError::Gated { .. } | FetchError::TokenRefused => Some(ErrorCode::Unauthorized),
+            | FetchError::Disabled { .. } => ErrorCode::ModelNotFound,
+            FetchError::Gated { .. } | FetchError::TokenRefused => ErrorCode::Unauthorized,
             FetchError::HashMismatch { .. } | FetchError::SizeMismatch { .. } | FetchError::NoHash { .. } => {
-                Some(ErrorCode::ModelInvalid)
+                ErrorCode::ModelInvalid
             }
-            FetchError::Interrupted => Some(ErrorCode::Cancelled),
+            FetchError::Interrupted => ErrorCode::Cancelled,
             FetchError::Store(error) => error.code(),
+            FetchError::Unreachable { .. } | FetchError::SwitchedOff { .. } | FetchError::Offline { .. } => {
+                ErrorCode::OfflineIncomplete
+            }
+            FetchError::DiskFull { .. } | FetchError::TooManyFiles { .. } => ErrorCode::DiskFull,
+            FetchError::Io { source, .. } => files::error_code(source),
             FetchError::RateLimited { .. }
             | FetchError::Status { .. }
             | FetchError::AddressExpired { .. }
             | FetchError::Protocol { .. }
-            | FetchError::Unreachable { .. }
             | FetchError::Connection { .. }
             | FetchError::NotCached { .. }
-            | FetchError::SwitchedOff { .. }
-            | FetchError::Offline { .. }
-            | FetchError::DiskFull { .. }
             | FetchError::PythonMissing { .. }
-            | FetchError::PipFailed { .. }
-            | FetchError::Io { .. } => None,
+            | FetchError::PipFailed { .. } => ErrorCode::SourceFailed,
         }
     }
 
-    /// Whether the source was never reached, so that it says nothing about the model.
+    /// Whether the source was never reached, or is not itself, so that it says nothing about the model.
     pub(super) fn is_absence(&self) -> bool {
         matches!(
             self,
             FetchError::Unreachable { .. }
+                | FetchError::Status { status: 500.., .. }
                 | FetchError::NotCached { .. }
                 | FetchError::SwitchedOff { .. }
                 | FetchError::PythonMissing { .. }
@@ -340,7 +363,11 @@ impl FetchError {
     pub(super) fn is_ours(&self) -> bool {
         matches!(
             self,
-            FetchError::Interrupted | FetchError::DiskFull { .. } | FetchError::Io { .. } | FetchError::Store(_)
+            FetchError::Interrupted
+                | FetchError::DiskFull { .. }
+                | FetchError::TooManyFiles { .. }
+                | FetchError::Io { .. }
+                | FetchError::Store(_)
         )
     }
 }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use protocol::catalog::CatalogFile;
 use ureq::http::{Method, Uri};
 
-use super::session::{Expectation, ExpectedHash, Session};
+use super::expectation::{Expectation, ExpectedHash};
+use super::session::Session;
 use super::transport::host_of;
 use super::{Event, FetchError, SourceSettings};
 use crate::store::manifest::{Authority, ManifestFile};
@@ -151,6 +152,7 @@ fn is_passing(error: &FetchError, is_reached: bool) -> bool {
         | FetchError::SwitchedOff { .. }
         | FetchError::Offline { .. }
         | FetchError::DiskFull { .. }
+        | FetchError::TooManyFiles { .. }
         | FetchError::HashMismatch { .. }
         | FetchError::SizeMismatch { .. }
         | FetchError::NoHash { .. }

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use protocol::catalog::{CatalogEntry, CatalogFile};
 
-use super::session::{Expectation, ExpectedHash, OnDisk, Session, content_hash};
+use super::expectation::{Expectation, ExpectedHash, content_hash};
+use super::session::{OnDisk, Session};
 use super::{Event, FetchError, local};
 use crate::files;
 use crate::hub_cache::RepoFolder;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use protocol::catalog::CatalogFile;
 
-use super::session::{Expectation, OnDisk, Session, pinned};
+use super::expectation::{Expectation, pinned};
+use super::session::{OnDisk, Session};
 use super::{Event, FetchError};
 use crate::files;
 use crate::hashing::Sums;

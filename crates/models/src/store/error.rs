@@ -7,6 +7,7 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::ModelId;
 
 use super::manifest::ManifestFault;
+use crate::files;
 
 /// Why the store cannot do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,7 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            StoreError::Io { .. } => None,
+            StoreError::Io { source, .. } => files::full_hint(source),
             StoreError::NotACheckpoint { id } => {
                 Some(format!("it is GGUF already; see `cargo xtask models info {id}`"))
             }
@@ -71,14 +72,15 @@ impl StoreError {
         }
     }
 
-    /// The machine's word for it, where there is one.
+    /// The machine's word for it.
     #[must_use]
-    pub fn code(&self) -> Option<ErrorCode> {
+    pub fn code(&self) -> ErrorCode {
         match self {
-            StoreError::NotInstalled { .. } => Some(ErrorCode::ModelNotFound),
-            StoreError::Manifest { .. } => Some(ErrorCode::ModelInvalid),
-            StoreError::NotACheckpoint { .. } => Some(ErrorCode::InvalidParams),
-            StoreError::Io { .. } | StoreError::Busy { .. } => None,
+            StoreError::NotInstalled { .. } => ErrorCode::ModelNotFound,
+            StoreError::Manifest { .. } => ErrorCode::ModelInvalid,
+            StoreError::NotACheckpoint { .. } => ErrorCode::InvalidParams,
+            StoreError::Io { source, .. } => files::error_code(source),
+            StoreError::Busy { .. } => ErrorCode::ModelBusy,
         }
     }
 }

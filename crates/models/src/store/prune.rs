@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use protocol::identifiers::ModelId;
 
-use super::{Installed, Store, StoreError};
+use super::{Installed, QUARANTINE_ENDING, Store, StoreError};
 use crate::catalog::Catalog;
 use crate::{disk, files};
 
@@ -34,6 +34,8 @@ pub enum PrunableKind {
     Unfinished,
     /// A partial file beside an installed model, not touched for a day.
     Partial(PathBuf),
+    /// Bytes that were not the model's, beside an installed one, kept for a day.
+    Quarantined(PathBuf),
     /// An installed model that no catalog knows.
     Unknown,
 }
@@ -45,6 +47,7 @@ impl PrunableKind {
         match self {
             PrunableKind::Unfinished => "unfinished for a day",
             PrunableKind::Partial(_) => "a partial file, untouched for a day",
+            PrunableKind::Quarantined(_) => "wrong bytes, kept for a day",
             PrunableKind::Unknown => "not in the catalog",
         }
     }
@@ -96,7 +99,7 @@ impl Store {
         let path = match &item.kind {
             PrunableKind::Unfinished if self.get(&item.id).is_ok_and(|model| model.is_some()) => return Ok(0),
             PrunableKind::Unfinished | PrunableKind::Unknown => return self.delete(&item.id),
-            PrunableKind::Partial(path) => path,
+            PrunableKind::Partial(path) | PrunableKind::Quarantined(path) => path,
         };
         let Some(_claim) = self.try_claim(&item.id)? else {
             return Err(StoreError::Busy { id: item.id.clone() });
@@ -114,16 +117,21 @@ impl Store {
     }
 }
 
-/// Partial files in an installed model's folder, none of them fresh.
+/// Partial files and wrong bytes in an installed model's folder, none of them fresh.
 fn stale_partials(installed: &Installed, now: SystemTime) -> Vec<Prunable> {
     let entries = fs::read_dir(&installed.directory).into_iter().flatten().flatten();
     let stale = entries.filter_map(|entry| {
         let path = entry.path();
         let metadata = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let is_partial = path.extension().is_some_and(|ending| ending == "part");
         let is_stale = age(metadata.modified().ok(), now) >= STALE_AFTER;
         let (id, size_bytes) = (installed.manifest.id.clone(), disk::blocks_bytes(&metadata));
-        (is_partial && is_stale).then_some(Prunable { id, kind: PrunableKind::Partial(path), size_bytes })
+        let kind = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("part") => PrunableKind::Partial(path),
+            _ if entry.file_name().to_str().is_some_and(files::is_scrap) => PrunableKind::Partial(path),
+            Some(QUARANTINE_ENDING) => PrunableKind::Quarantined(path),
+            _ => return None,
+        };
+        is_stale.then_some(Prunable { id, kind, size_bytes })
     });
     stale.collect()
 }

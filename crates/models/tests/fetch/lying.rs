@@ -1,35 +1,9 @@
 //! Bodies and headers that say one thing and are another.
 
 use models::fetch::FetchError;
-use testkit::hub::{Fault, Hub, On, Repo, sha256_hex};
+use testkit::hub::{Fault, Hub, On, Repo};
 
 use crate::support::{Bench, COMMIT, Expected, FILE, SIZE, content, entry, entry_text, pinned_entry, repo};
-
-#[test]
-fn wrong_bytes_never_become_a_model() {
-    let bench = Bench::new();
-    bench.hub.fault(On::Store, Fault::FlipByte(123_456));
-    let error = bench.run().error();
-    let FetchError::HashMismatch { expected, actual, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(*expected, format!("sha256:{}", sha256_hex(&bench.bytes)));
-    assert_ne!(expected, actual);
-    assert!(error.hint().is_some());
-    bench.assert_nothing_final();
-    assert!(bench.names().is_empty(), "{:?}", bench.names());
-    assert_eq!(bench.hub.requests_to(On::Store, "GET").len(), 1);
-}
-
-#[test]
-fn a_small_file_is_checked_against_its_git_name() {
-    let repo = Repo::new("org/tiny", COMMIT).small(FILE, "small and honest");
-    let bench = Bench::with(Hub::builder().repo(repo), entry(&entry_text(&format!("file = \"{FILE}\""), "")));
-    bench.hub.fault(On::Hub, Fault::Pass);
-    bench.hub.fault(On::Hub, Fault::FlipByte(3));
-    let error = bench.run().error();
-    assert!(error.to_string().contains("git-sha1:"), "{error}");
-    bench.assert_nothing_final();
-    assert!(bench.run().result.is_ok());
-}
 
 #[test]
 fn a_hub_that_announces_other_bytes_is_not_asked_for_them() {

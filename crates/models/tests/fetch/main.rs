@@ -1,6 +1,8 @@
 //! Downloads against the fixture hub: what goes right, and everything that can go wrong on the way.
 
 mod support;
+#[cfg(target_os = "linux")]
+mod watch;
 
 mod cache;
 mod hostile;
@@ -8,6 +10,7 @@ mod lying;
 mod mirror;
 mod ordinary;
 mod parallel;
+mod quarantine;
 mod ranges;
 mod references;
 mod refusals;

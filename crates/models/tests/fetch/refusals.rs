@@ -20,60 +20,60 @@ fn with_hub(hub: HubBuilder, token: Option<&str>) -> Bench {
 #[test]
 fn each_refusal_has_its_own_error() {
     let tiny = || repo(&content(SIZE));
-    let cases: [(&str, Bench, Expected, Option<ErrorCode>); 9] = [
+    let cases: [(&str, Bench, Expected, ErrorCode); 9] = [
         (
             "missing, anonymous",
             with_hub(Hub::builder(), None),
             |error| matches!(error, FetchError::RepositoryMissing { anonymous: true, .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
         (
             "missing, with a token",
             bench(Repo::new("org/other", COMMIT), Some("hf_member")),
             |error| matches!(error, FetchError::RepositoryMissing { anonymous: false, .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
         (
             "private, anonymous",
             bench(tiny().private(), None),
             |error| matches!(error, FetchError::RepositoryMissing { anonymous: true, .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
         (
             "gated, anonymous",
             bench(tiny().gated(), None),
             |error| matches!(error, FetchError::Gated { anonymous: true, .. }),
-            Some(ErrorCode::Unauthorized),
+            ErrorCode::Unauthorized,
         ),
         (
             "gated, a stranger's token",
             bench(tiny().gated(), Some("hf_stranger")),
             |error| matches!(error, FetchError::Gated { anonymous: false, .. }),
-            Some(ErrorCode::Unauthorized),
+            ErrorCode::Unauthorized,
         ),
         (
             "a bad token",
             bench(tiny(), Some("hf_nobody")),
             |error| matches!(error, FetchError::TokenRefused),
-            Some(ErrorCode::Unauthorized),
+            ErrorCode::Unauthorized,
         ),
         (
             "disabled",
             bench(tiny().disabled(), None),
             |error| matches!(error, FetchError::Disabled { .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
         (
             "another commit",
             bench(Repo::new("org/tiny", "ffff456789abcdef0123456789abcdef01234567").large(FILE, content(SIZE)), None),
             |error| matches!(error, FetchError::RevisionMissing { .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
         (
             "no such file",
             bench(Repo::new("org/tiny", COMMIT).large("other.gguf", content(SIZE)), None),
             |error| matches!(error, FetchError::EntryMissing { .. }),
-            Some(ErrorCode::ModelNotFound),
+            ErrorCode::ModelNotFound,
         ),
     ];
     let mut hints = std::collections::BTreeSet::new();

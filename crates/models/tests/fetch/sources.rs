@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use models::fetch::{Event, FetchError, Source};
 use models::store::manifest::SourceKind;
+use protocol::error::ErrorCode;
 use testkit::hub::{Fault, Hub, On};
 
 use crate::support::{Bench, FILE, SIZE, content, entry, entry_text, pinned_entry, repo};
@@ -146,4 +147,26 @@ fn a_hub_that_accepts_and_says_nothing_is_left_for_the_next_source_after_one_try
     let error = bench.run().error();
     assert!(matches!(error, FetchError::Connection { .. }), "{error:?}");
     assert_eq!(bench.hub.requests().len(), 1);
+}
+
+#[test]
+fn a_hub_that_is_down_is_no_network_and_what_is_missing_is_named() {
+    let bench = Bench::new();
+    bench.hub.faults(On::Hub, 100, Fault::status(504));
+    let error = bench.run().error();
+    let FetchError::Offline { missing, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(missing.iter().map(|file| file.as_str()).collect::<Vec<_>>(), [FILE]);
+    assert_eq!(error.code(), ErrorCode::OfflineIncomplete);
+    let message = error.to_string();
+    assert!(message.contains(&format!("missing: `{FILE}`")) && message.contains("status 504"), "{message}");
+    assert!(!bench.directory().exists(), "a folder with nothing in it");
+    // Asked more than once, and not for ever.
+    assert!((2..=6).contains(&bench.hub.requests().len()), "{}", bench.hub.requests().len());
+
+    bench.hub.clear_faults();
+    bench.assert_installed(&bench.run());
+    bench.hub.faults(On::Hub, 100, Fault::status(504));
+    let before = bench.hub.requests().len();
+    assert!(bench.run().has(|event| matches!(event, Event::AlreadyInstalled)));
+    assert_eq!(bench.hub.requests().len(), before, "what is here needs no hub");
 }

@@ -149,6 +149,11 @@ impl Bench {
         self.directory().join(format!("{FILE}.part"))
     }
 
+    /// Where wrong bytes are kept.
+    pub fn quarantine(&self) -> PathBuf {
+        self.directory().join(format!("{FILE}.quarantine"))
+    }
+
     /// The right bytes are there under the final name, and nothing else but the store's own files.
     pub fn assert_installed(&self, run: &Run) {
         let installed = run.result.as_ref().unwrap_or_else(|error| panic!("{error}\n{:?}", run.events));

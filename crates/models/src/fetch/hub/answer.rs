@@ -5,8 +5,8 @@ use protocol::catalog::{CatalogFile, Commit, FileName, RepoId};
 use ureq::http::HeaderMap;
 
 use crate::fetch::FetchError;
+use crate::fetch::expectation::{ExpectedHash, content_hash};
 use crate::fetch::retry;
-use crate::fetch::session::{ExpectedHash, content_hash};
 use crate::fetch::transport::one_line;
 
 /// What was asked for.

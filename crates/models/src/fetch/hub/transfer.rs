@@ -101,12 +101,13 @@ impl<'h> Transfer<'h> {
                 Ok(line)
             }
             Err(error) => {
-                partial.discard()?;
                 // What an earlier run left may be to blame; bytes that all came now are the source's own.
                 if resumed_bytes > 0 && !self.refetched {
                     self.refetched = true;
+                    partial.discard()?;
                     return self.attempt(session);
                 }
+                session.quarantine(name, &partial.path);
                 Err(error)
             }
         }
