@@ -28,7 +28,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "HOST[,HOST…]", value_delimiter = ',', help_heading = GLOBAL)]
     remote: Vec<String>,
     /// With --remote: bring this working tree there first, as it is
-    #[arg(long, global = true, requires = "remote", help_heading = GLOBAL)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     sync: bool,
     /// Print JSON only to standard output
     #[arg(long, global = true, help_heading = GLOBAL)]
@@ -123,7 +123,11 @@ pub fn parse() -> Parsed {
     let globals = Globals { output, dry_run: cli.dry_run, yes: cli.yes, catalog: cli.catalog };
     let task = match (cli.version, cli.verb) {
         (true, _) => return Parsed::Exit(print_version(output)),
-        (false, Some(verb)) if cli.remote.is_empty() => Ok(Task::Here(Box::new(verb))),
+        (false, Some(verb)) if cli.remote.is_empty() => match (cli.sync, verb.fetches()) {
+            (true, _) => Err(needs_remote("--sync")),
+            (_, true) => Err(needs_remote("--fetch")),
+            (false, false) => Ok(Task::Here(Box::new(verb))),
+        },
         (false, Some(verb)) => Ok(Task::Elsewhere(forwarding(&verb, cli.remote, cli.sync, &arguments))),
         (false, None) => Err(Failure::usage("no verb given").hint("see `cargo xtask --help`")),
     };
@@ -134,6 +138,11 @@ pub fn parse() -> Parsed {
             Parsed::Exit(failure.exit_code)
         }
     }
+}
+
+/// clap looks at what an option requires before it has handed global options down.
+fn needs_remote(option: &str) -> Failure {
+    Failure::usage(format!("`{option}` says nothing without `--remote`")).hint(format!("`{option} --remote HOST`"))
 }
 
 fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsString]) -> Forwarding {

@@ -112,7 +112,8 @@ impl Trailer {
             } else if has_prefix && *byte == b'\n' {
                 match parse(&self.held[self.prefix.len()..]) {
                     Some(found) => {
-                        status = Some(found);
+                        // Of several the first stands: a step that failed is before the end.
+                        status = status.or(Some(found));
                         self.held.clear();
                     }
                     None => passed.append(&mut self.held),

@@ -33,8 +33,11 @@ IFS=' ' read -r word g || exit 0
     n=0
     trap 'n=0' USR1
     echo "$mark held"
-    exec >/dev/null 2>&1 </dev/null
-    while [ $n -lt 7 ]; do sleep 0.5 2>/dev/null || { sleep 1; n=$((n+1)); }; n=$((n+1)); done
+    exec 3>&1 >/dev/null 2>&1 </dev/null
+    while [ $n -lt 7 ]; do sleep 0.5 3>&- || { sleep 1 3>&-; n=$((n+1)); }; n=$((n+1)); done
+    # Where only one direction is cut, the other side learns why its task ends.
+    echo "$mark lost" >&3
+    exec 3>&-
     finish
     kill $$
 ) & w=$!

@@ -66,6 +66,7 @@ enum Event {
     Started(String),
     Held,
     Beat,
+    Lost,
     Status(Status),
     Bytes,
     ReaderGone,
@@ -176,6 +177,7 @@ impl<'a> Running<'a> {
             }
             Event::Held => self.send_payload(),
             Event::Beat => self.state.last_echo = Instant::now(),
+            Event::Lost => return Err(self.connection.lost(self.last_sign())),
             // What a step says comes first, and stands.
             Event::Status(status) => drop(self.state.status.get_or_insert(status)),
             Event::Bytes => self.state.last_bytes = Instant::now(),
@@ -375,6 +377,7 @@ fn listen_to_guard(reader: PipeReader, mark: String, sender: Sender<Event>) {
             let event = match line.strip_prefix(&mark).map(str::trim) {
                 Some("held") => Event::Held,
                 Some("beat") => Event::Beat,
+                Some("lost") => Event::Lost,
                 _ => continue,
             };
             if sender.send(event).is_err() {

@@ -22,7 +22,8 @@ use crate::{interrupt, process, workspace};
 pub enum Verb {
     /// The program that runs a model, for one backend
     #[command(after_help = "Examples:
-  cargo xtask build worker cpu")]
+  cargo xtask build worker cpu
+  cargo xtask build worker cpu --remote workstation --sync --fetch")]
     Worker {
         /// cpu, cuda or metal
         backend: Backend,
@@ -31,11 +32,13 @@ pub enum Verb {
     },
     /// The program that owns the workers of a machine
     #[command(after_help = "Examples:
-  cargo xtask build pool")]
+  cargo xtask build pool
+  cargo xtask build pool --debug")]
     Pool(How),
     /// Every program that can be built here
     #[command(after_help = "Examples:
-  cargo xtask build all")]
+  cargo xtask build all
+  cargo xtask build all --json")]
     All(How),
 }
 
@@ -46,7 +49,7 @@ pub struct How {
     #[arg(long)]
     debug: bool,
     /// With --remote: bring the program back, into target/remote/HOST
-    #[arg(long, requires = "remote")]
+    #[arg(long)]
     fetch: bool,
 }
 

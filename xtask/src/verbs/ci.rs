@@ -17,7 +17,8 @@ use crate::{cargo, interrupt, workspace};
 /// Formatting, clippy, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask ci")]
+  cargo xtask ci
+  cargo xtask ci --json")]
 pub struct Args {}
 
 /// One step.

@@ -29,6 +29,7 @@ pub enum Verb {
 /// One line a check. Exit code 1 if something that is needed is missing; what is optional only warns.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  cargo xtask dev doctor
   cargo xtask dev doctor --json")]
 pub struct DoctorArgs {}
 

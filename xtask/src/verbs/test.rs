@@ -32,12 +32,24 @@ const SMOKE: (&str, &str) = ("1, 2, 3, 4, 5, 6,", " 7, 8, 9, 10, 11, 12, 13");
   cargo xtask test integration -- workers")]
 pub enum Verb {
     /// Tests beside the code
+    #[command(after_help = "Examples:
+  cargo xtask test unit
+  cargo xtask test unit -- -p gguf")]
     Unit(Extra),
     /// Tests that start programs and servers
+    #[command(after_help = "Examples:
+  cargo xtask test integration
+  cargo xtask test integration -- workers")]
     Integration(Extra),
     /// A real prompt through the whole chain, release build
+    #[command(after_help = "Examples:
+  cargo xtask test smoke
+  cargo xtask test smoke --json")]
     Smoke,
     /// Every tier
+    #[command(after_help = "Examples:
+  cargo xtask test all
+  cargo xtask test all --remote workstation --sync")]
     All(Extra),
 }
 

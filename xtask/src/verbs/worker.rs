@@ -65,6 +65,7 @@ pub struct StopArgs {
 /// List workers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  cargo xtask worker list
   cargo xtask worker list --json")]
 pub struct ListArgs {
     /// Stopped ones too
@@ -75,6 +76,7 @@ pub struct ListArgs {
 /// Print the end of a worker's output
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
+  cargo xtask worker logs w-0123456789ab
   cargo xtask worker logs w-0123456789ab --follow")]
 pub struct LogsArgs {
     /// Whose

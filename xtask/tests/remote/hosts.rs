@@ -11,7 +11,7 @@ fn an_unknown_host_runs_nothing_anywhere() {
     }
     let machines = Machines::new().with_checkout("touch \"$HOME/ran\"");
     for extra in [&[][..], &["--dry-run"]] {
-        let arguments = ["--remote", "box,bxo", "tidy", "--json"].into_iter().chain(extra.iter().copied());
+        let arguments = ["--remote", "box,bax", "tidy", "--json"].into_iter().chain(extra.iter().copied());
         let outcome = machines.run(&arguments.collect::<Vec<_>>());
         assert_eq!(outcome.code, 2, "{outcome:?}");
         assert!(
@@ -104,7 +104,7 @@ fn every_call_of_ssh_has_its_destination_behind_two_dashes() {
     let shims = machines.path("shims");
     std::fs::create_dir(&shims).expect("a folder");
     let shim = format!(
-        "#!/bin/sh\nprintf '%s ' \"$@\" | tr '\\n' ' ' >> {0}\necho >> {0}\nexec /usr/bin/ssh \"$@\"\n",
+        "#!/bin/sh\nline=$(printf '%s ' \"$@\" | tr '\\n' ' ')\necho \"$line\" >> {}\nexec /usr/bin/ssh \"$@\"\n",
         log.display()
     );
     std::fs::write(shims.join("ssh"), shim).expect("a script");

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::support::{Machines, finish, is_possible, read_until};
 
 const DEAF: &str = "trap '' INT TERM; echo ready; while :; do sleep 1; done";
-const HEARING: &str = "trap 'echo heard >> heard; exit 5' INT TERM; echo ready; while :; do sleep 0.1; done";
+const HEARING: &str = "trap 'echo heard >> \"$HOME/heard\"; exit 5' INT TERM; echo ready; while :; do sleep 0.1; done";
 
 fn check(script: &str, signal: Signal, code: i32) -> Machines {
     let machines = Machines::new();

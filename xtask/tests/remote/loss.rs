@@ -116,12 +116,14 @@ impl Networks {
         Ok(networks)
     }
 
-    /// From now on not a packet arrives at the far side, and nobody is told.
+    /// From now on not a packet arrives at the far side or leaves it, and nobody is told.
     fn cut(&self) {
         let far = &self.far;
         run(&format!("ip netns exec {far} nft add table inet t")).expect("a table");
-        let chain = "add chain inet t in { type filter hook input priority 0 ; policy drop ; }";
-        duct::cmd("ip", ["netns", "exec", far, "nft", chain]).run().expect("a chain");
+        for hook in ["input", "output"] {
+            let chain = format!("add chain inet t {hook} {{ type filter hook {hook} priority 0 ; policy drop ; }}");
+            duct::cmd("ip", ["netns", "exec", far, "nft", &chain]).run().expect("a chain");
+        }
     }
 }
 
@@ -185,7 +187,7 @@ fn slow_project(machines: &Machines) {
         std::fs::write(file, text).expect("a file");
     };
     write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"xtask\"]\n");
-    write(".cargo/config.toml", "[alias]\nxtask = \"build --offline\"\n");
+    write(".cargo/config.toml", "[alias]\nxtask = \"run --quiet --offline --package xtask --\"\n");
     write("xtask/Cargo.toml", "[package]\nname = \"xtask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n");
     write("xtask/src/main.rs", "fn main() {}\n");
     let building = machines.far("src/llorch/building").display().to_string();
@@ -195,15 +197,11 @@ fn slow_project(machines: &Machines) {
             "fn main() {{ std::fs::write({building:?}, \"\").unwrap(); std::thread::sleep(std::time::Duration::from_secs(300)); }}\n"
         ),
     );
-    let home = |name: &str, below: &str| {
-        std::env::var(name).unwrap_or_else(|_| format!("{}/{below}", std::env::var("HOME").expect("a home")))
-    };
     let cargo = std::env::var("CARGO").unwrap_or_default();
     let folder = std::path::Path::new(&cargo).parent().map(|folder| folder.display().to_string()).unwrap_or_default();
     machines.configure(&format!(
-        "[remote]\nkeepalive_seconds = 1\n[hosts.box]\nrepo = 'src/llorch'\npath = ['{folder}']\n[hosts.box.env]\nCARGO_HOME = '{}'\nRUSTUP_HOME = '{}'\n",
-        home("CARGO_HOME", ".cargo"),
-        home("RUSTUP_HOME", ".rustup"),
+        "[remote]\nkeepalive_seconds = 1\n[hosts.box]\nrepo = 'src/llorch'\npath = ['{folder}']\n[hosts.box.env]\n{}",
+        machines.toolchain(),
     ));
 }
 

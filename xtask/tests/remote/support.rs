@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -112,8 +112,7 @@ impl Machines {
         let _there = std::fs::create_dir_all("/run/sshd");
         self.sshd = Some(self.spawn_sshd(&wish.through));
         let until = Instant::now() + SOON;
-        let socket = format!("{address}:{}", self.port);
-        while wish.through.is_empty() && TcpStream::connect(&socket).is_err() {
+        while !std::fs::read_to_string(self.path("sshd_log")).unwrap_or_default().contains("Server listening") {
             assert!(Instant::now() < until, "sshd does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -127,7 +126,13 @@ impl Machines {
     fn spawn_sshd(&self, through: &[String]) -> Child {
         let words: Vec<String> = through.iter().cloned().chain([sshd().display().to_string()]).collect();
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).arg("-D").arg("-e").arg("-f").arg(self.path("sshd_config"));
+        command
+            .args(&words[1..])
+            .arg("-D")
+            .arg("-E")
+            .arg(self.path("sshd_log"))
+            .arg("-f")
+            .arg(self.path("sshd_config"));
         command.env(MARK, &self.mark).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.process_group(0).spawn().expect("sshd starts")
     }
@@ -190,6 +195,15 @@ impl Machines {
             self.path("bin").display()
         ));
         self
+    }
+
+    /// The far user's toolchain, which is this user's.
+    pub fn toolchain(&self) -> String {
+        let home = |name: &str, below: &str| {
+            std::env::var(name).unwrap_or_else(|_| format!("{}/{below}", std::env::var("HOME").expect("a home")))
+        };
+        let (cargo, rustup) = (home("CARGO_HOME", ".cargo"), home("RUSTUP_HOME", ".rustup"));
+        format!("CARGO_HOME = '{cargo}'\nRUSTUP_HOME = '{rustup}'\n")
     }
 
     /// A program on the far side's path.
@@ -279,10 +293,12 @@ impl Machines {
 
     /// Ends sshd and every connection it has.
     pub fn kill_sshd(&mut self) {
-        for pid in self.far_pids().into_iter().filter(|pid| words_of(*pid).contains("sshd")) {
-            kill(pid, rustix::process::Signal::KILL);
-        }
         if let Some(mut sshd) = self.sshd.take() {
+            let listener = i32::try_from(sshd.id()).expect("a pid");
+            // A connection's process may have one of its own below it.
+            let connections = children(listener).into_iter().flat_map(|pid| children(pid).into_iter().chain([pid]));
+            let sshds = connections.filter(|pid| words_of(*pid).starts_with("sshd"));
+            sshds.collect::<Vec<_>>().into_iter().for_each(|pid| kill(pid, rustix::process::Signal::KILL));
             let _gone = sshd.kill();
             let _gone = sshd.wait();
         }
@@ -311,7 +327,10 @@ pub fn kill(pid: i32, signal: rustix::process::Signal) {
 
 /// The ssh processes that a command on the near side started.
 pub fn ssh_children(child: &Child) -> Vec<i32> {
-    let parent = i32::try_from(child.id()).expect("a pid");
+    children(i32::try_from(child.id()).expect("a pid"))
+}
+
+fn children(parent: i32) -> Vec<i32> {
     let pids = std::fs::read_dir("/proc").expect("procfs").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let parent_of = |pid: i32| {

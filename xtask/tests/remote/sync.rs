@@ -27,6 +27,7 @@ impl Checkout {
             ("xtask/Cargo.toml", "x"),
             ("src/a.rs", "one\n"),
             ("src/b.rs", "two\n"),
+            ("src/c.rs", "a third\n"),
             ("src/gone.rs", "three\n"),
             ("run.sh", "#!/bin/sh\n"),
             (".gitignore", "target/\n*.log\n"),
@@ -97,8 +98,7 @@ fn every_kind_of_change_arrives_and_so_does_its_undoing() {
     std::fs::remove_file(checkout.root.join("src/gone.rs")).expect("a file");
     std::fs::set_permissions(checkout.root.join("run.sh"), std::fs::Permissions::from_mode(0o755)).expect("a mode");
     std::os::unix::fs::symlink("a.rs", checkout.root.join("src/link.rs")).expect("a link");
-    checkout.git("mv catalog.toml moved.toml");
-    checkout.write("catalog.toml", "again\n");
+    checkout.git("mv src/c.rs src/moved.rs");
     let _ignored_here_only = std::fs::remove_file(checkout.root.join("noise.log"));
     checkout.check();
     checkout.git("stash -q -u");
@@ -213,6 +213,7 @@ fn a_step_that_fails_is_named_and_nothing_follows() {
     let checkout = Checkout::new();
     let machines = &checkout.machines;
     let ran = machines.far("ran");
+    let name = checkout.copy().file_name().expect("a name").to_string_lossy().into_owned();
     machines.program("cargo", &format!("touch '{}'", ran.display()));
     let check = |variables: &str, step: &str| {
         let bin = machines.path("bin").display().to_string();
@@ -225,8 +226,6 @@ fn a_step_that_fails_is_named_and_nothing_follows() {
     // A folder that cannot be made, one that is somebody's, and git failing at each of its jobs in turn.
     std::fs::write(machines.far("file"), "").expect("a file");
     check(&format!("XDG_CACHE_HOME = '{}'", machines.far("file").display()), "folder");
-    let name = checkout.copy();
-    let name = name.file_name().expect("a name").to_string_lossy().into_owned();
     let marked = machines.far("marked/llorch/trees").join(name);
     std::fs::create_dir_all(&marked).expect("a folder");
     std::fs::write(marked.join("precious"), "theirs").expect("a file");
@@ -327,6 +326,10 @@ fn a_program_comes_back_only_as_its_host_has_it() {
     let checkout = Checkout::new();
     let machines = &checkout.machines;
     let built = machines.far("built");
+    let bin = machines.path("bin").display().to_string();
+    machines.configure(&format!("[hosts.box]\npath = ['{bin}']\n[hosts.box.env]\n{}", machines.toolchain()));
+    let rustc = duct::cmd("rustc", ["--print", "sysroot"]).read().expect("rustc");
+    std::os::unix::fs::symlink(Path::new(&rustc).join("bin/rustc"), machines.path("bin/rustc")).expect("a link");
     let target = duct::cmd("rustc", ["-vV"]).read().expect("rustc");
     let target = target.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host").to_owned();
     let stamp = |target: &str| {
