@@ -77,12 +77,6 @@ fn write_checkpoint(folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn peak_resident_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).ok_or("name a folder for the checkpoint")?;
     let folder = Path::new(&folder).join("gpt2");
@@ -123,7 +117,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             report.size_bytes,
             written.unwrap_or_default().as_secs_f64(),
             started.elapsed().as_secs_f64(),
-            peak_resident_mib().unwrap_or(0)
+            testkit::memory::own_peak_resident_bytes().unwrap_or(0) >> 20
         );
     }
     Ok(())

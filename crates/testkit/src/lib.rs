@@ -3,5 +3,6 @@
 pub mod conformance;
 pub mod fake_worker;
 pub mod hub;
+pub mod memory;
 pub mod real_model;
 pub mod tiny_model;
