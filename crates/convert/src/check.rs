@@ -11,13 +11,15 @@ use std::sync::atomic::AtomicBool;
 
 use gguf::Gguf;
 use sha2::{Digest, Sha256};
+use text::TokenizerError;
 
 use crate::blocks::Encoding;
-use crate::checkpoint;
+use crate::checkpoint::{self, Loaded};
 use crate::error::ConvertError;
 use crate::event::Report;
 use crate::pipeline::{Buffers, Run};
 use crate::plan::{Content, Plan};
+use crate::provenance;
 use crate::source::{Layout, hex};
 
 /// Rows of a tensor that are compared after a conversion: the first, the last, and some in between.
@@ -165,19 +167,19 @@ pub(crate) fn tokenizer_of(plan: &Plan, path: &Path) -> Result<String, ConvertEr
     let gguf = Gguf::open(path).map_err(|error| failed(error.to_string()))?;
     let ours = match text::Tokenizer::from_gguf(gguf.metadata()) {
         Ok(ours) => ours,
-        Err(error) => return Ok(format!("not checked: {error}")),
+        Err(error @ (TokenizerError::UnknownModel { .. } | TokenizerError::UnknownPreTokenizer { .. })) => {
+            return Ok(format!("not checked: {error}"));
+        }
+        Err(error) => return Err(ConvertError::tokenizer(json, error.to_string())),
     };
-    // The library panics on some damaged files; that must not take the conversion with it.
-    let loaded = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_file(json)));
-    let theirs = match loaded {
-        Ok(Ok(theirs)) => theirs,
-        Ok(Err(error)) => return Err(ConvertError::invalid(json, error.to_string())),
-        Err(_) => return Err(ConvertError::invalid(json, "the tokenizer library gave up on it")),
+    let theirs = match checkpoint::load_tokenizer(json)? {
+        Loaded::Tokenizer(theirs) => theirs,
+        Loaded::Incomparable(reason) => return Ok(format!("not checked: {reason}")),
     };
     for text in CORPUS {
         let encoded = catch_unwind(AssertUnwindSafe(|| theirs.encode_fast(text, false)));
         let Ok(Ok(theirs)) = encoded else {
-            return Err(ConvertError::invalid(json, "the tokenizer library cannot encode with it"));
+            return Err(ConvertError::tokenizer(json, "the tokenizer library cannot encode with it"));
         };
         let ours = ours.encode(text).map_err(|error| failed(error.to_string()))?;
         // Ours puts the first token in front where the model wants one.
@@ -216,7 +218,10 @@ pub fn file(
     }
     let mut tokenizer = "not checked: no checkpoint was given".to_owned();
     if let Some(request) = against {
-        let plan = checkpoint::plan(request, &run)?;
+        let mut plan = checkpoint::plan(request)?;
+        if let Some(metadata) = provenance::complete(&plan, &|| run.proceed())? {
+            plan.metadata = metadata;
+        }
         compare(&plan, &plan.layout()?, path, (run, false))?;
         tokenizer = tokenizer_of(&plan, path)?;
     }

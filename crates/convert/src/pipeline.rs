@@ -13,6 +13,7 @@ use crate::event::{Event, Observer, Report};
 use crate::front::Front;
 use crate::output::{self, Partial};
 use crate::plan::{Content, MAX_THREADS, Plan};
+use crate::provenance;
 use crate::source::hex;
 
 /// Bytes of a large tensor between two progress events.
@@ -77,22 +78,29 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     let progress =
         Progress { tensors_done: sizes().count() as u64, bytes_done: resumed_bytes, announced: resumed_bytes };
     let (front, work) = (Front::default(), Work { plan, layout: &layout, run });
-    let (written, hash, tokenizer) = std::thread::scope(|scope| {
-        let hash = scope.spawn(|| front.hash(partial.path(), layout.file_len, &|| run.proceed()));
+    let is_given_up = AtomicBool::new(false);
+    let proceed = || if is_given_up.load(Ordering::Relaxed) { Err(ConvertError::Interrupted) } else { run.proceed() };
+    let (written, finished, tokenizer) = std::thread::scope(|scope| {
+        let finished = scope.spawn(|| -> Result<_, ConvertError> {
+            let header = complete_header(work, &partial, &proceed)?;
+            Ok((header, front.hash(partial.path(), layout.file_len, &proceed)?))
+        });
         // The vocabulary is in the header, which is there already; building tokenizers keeps one processor busy.
         let tokenizer = scope.spawn(|| check::tokenizer_of(plan, partial.path()));
         let open = front.open();
         let written = write_chunks(work, &complete, (&partial, &front), (progress, observer));
+        is_given_up.store(written.is_err(), Ordering::Relaxed);
         drop(open);
-        (written, hash.join(), tokenizer.join())
+        (written, finished.join(), tokenizer.join())
     });
     written?;
     plan.files.iter().try_for_each(|file| file.check_unchanged())?;
     observer.event(Event::Verifying);
     let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} was not computed") };
-    let sha256 = hash.map_err(|_| failed("the hash"))??.ok_or_else(|| failed("the hash"))?;
+    let (header, sha256) = finished.map_err(|_| failed("the hash"))??;
+    let sha256 = sha256.ok_or_else(|| failed("the hash"))?;
     let tokenizer = tokenizer.map_err(|_| failed("the tokenizer's comparison"))??;
-    check::output(plan, &layout, partial.path(), run)?;
+    check::output(plan, header.as_ref().unwrap_or(&layout), partial.path(), run)?;
     run.proceed()?;
     partial.publish()?;
     let report = Report {
@@ -105,6 +113,22 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     };
     observer.event(Event::Done(report.clone()));
     Ok(report)
+}
+
+/// Computes the hashes of sources that nobody knew and puts them into the header, whose length they do not change. It goes
+/// on beside the conversion, and before the output is hashed, of which the header is the start.
+fn complete_header(
+    work: Work<'_>,
+    partial: &Partial,
+    proceed: &dyn Fn() -> Result<(), ConvertError>,
+) -> Result<Option<gguf::Layout>, ConvertError> {
+    let Some(metadata) = provenance::complete(work.plan, proceed)? else { return Ok(None) };
+    let layout = work.plan.layout_with(&metadata)?;
+    if layout.spans != work.layout.spans || layout.header.len() != work.layout.header.len() {
+        return Err(ConvertError::CheckFailed { reason: "the header changed its length".to_owned() });
+    }
+    partial.write_at(&layout.header, 0)?;
+    Ok(Some(layout))
 }
 
 /// Two runs with the same identity write the same bytes.

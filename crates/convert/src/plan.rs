@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) tensors: Vec<Planned>,
     /// What [`Stored::file`] refers to.
     pub(crate) files: Vec<SourceFile>,
+    /// Hashes that the provenance still lacks: place in its list, index into `files`.
+    pub(crate) unhashed: Vec<(usize, usize)>,
     /// Take weights that are not finite.
     pub(crate) allow_nonfinite: bool,
     /// What the finished file's tokenizer is compared with.
@@ -85,8 +87,13 @@ impl Planned {
 impl Plan {
     /// The layout of the output file.
     pub(crate) fn layout(&self) -> Result<gguf::Layout, ConvertError> {
+        self.layout_with(&self.metadata)
+    }
+
+    /// The same with other metadata.
+    pub(crate) fn layout_with(&self, metadata: &[(String, Value)]) -> Result<gguf::Layout, ConvertError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(Planned::spec).collect();
-        gguf::Layout::new(&self.metadata, &specs)
+        gguf::Layout::new(metadata, &specs)
             .map_err(|error| ConvertError::unsupported(format!("the output would not be a GGUF file: {error}")))
     }
 

@@ -11,6 +11,9 @@ const MAX_PEAK_BYTES: u64 = 512 << 20;
 /// What a test on a busy machine allows; optimised and alone, each takes a tenth.
 const CEILING: Duration = Duration::from_secs(10);
 
+/// Tokens with their types.
+type Tokens = (Vec<String>, Vec<i32>);
+
 /// A token of four characters of the byte alphabet, another one for each `index` below 64⁴.
 fn token(index: usize) -> String {
     (0..4).map(|place| char::from(b'0' + (index >> (6 * place) & 63) as u8)).collect()
@@ -23,7 +26,7 @@ fn the_largest_vocabularies_cost_little_whether_they_are_taken_or_not() {
     let ordinary = |count: usize| (0..count).map(|index| (token(index), 1)).unzip();
     let special = |count: usize| (0..count).map(|index| (token(index), 3)).unzip();
     let long = |count: usize| (0..count).map(|index| (token(index).repeat(MAX_TOKEN_BYTES / 4), 3)).unzip();
-    let cases: [(&str, (Vec<String>, Vec<i32>), usize, bool); 7] = [
+    let cases: [(&str, Tokens, usize, bool); 7] = [
         ("as many tokens as are taken", ordinary(MAX_TOKENS), 0, true),
         ("one more", ordinary(MAX_TOKENS + 1), 0, false),
         ("as many as a header holds", ordinary(1_400_000), 0, false),
