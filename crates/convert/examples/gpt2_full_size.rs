@@ -1,7 +1,8 @@
 //! GPT-2 at its full size, with weights that mean nothing: how long a conversion takes and what it costs in memory.
 //!
-//! `cargo run --release -p convert --example gpt2_full_size -- FOLDER` writes 548 MB of checkpoint into FOLDER (kept for the
-//! next run, and for other converters), converts it to each type, and prints a line each. Too slow for a test.
+//! `cargo run --release --workspace --example gpt2_full_size -- FOLDER [--without-masks]` writes 548 MB of checkpoint into FOLDER
+//! (kept for the next run, and for other converters: the reference stops at the masks), converts it to each type, and prints a
+//! line each. Too slow for a test; what it prints is in `docs/performance.md`.
 
 use std::error::Error;
 use std::fs::File;
@@ -19,7 +20,8 @@ const WIDTH: u64 = 768;
 const BLOCKS: u64 = 12;
 const VOCABULARY: u64 = 50_257;
 
-fn tensors() -> Vec<(String, Vec<u64>)> {
+/// Names and dimensions. The masks are constants that the published checkpoint carries along.
+fn tensors(with_masks: bool) -> Vec<(String, Vec<u64>)> {
     let mut tensors = vec![
         ("wte.weight".to_owned(), vec![VOCABULARY, WIDTH]),
         ("wpe.weight".to_owned(), vec![1_024, WIDTH]),
@@ -37,13 +39,15 @@ fn tensors() -> Vec<(String, Vec<u64>)> {
         tensors.extend(pair("attn.c_proj", vec![WIDTH, WIDTH]));
         tensors.extend(pair("mlp.c_fc", vec![WIDTH, 4 * WIDTH]));
         tensors.extend(pair("mlp.c_proj", vec![4 * WIDTH, WIDTH]));
-        tensors.push((format!("h.{block}.attn.bias"), vec![1, 1, 1_024, 1_024]));
+        if with_masks {
+            tensors.push((format!("h.{block}.attn.bias"), vec![1, 1, 1_024, 1_024]));
+        }
     }
     tensors.sort();
     tensors
 }
 
-fn write_checkpoint(folder: &Path) -> Result<(), Box<dyn Error>> {
+fn write_checkpoint(folder: &Path, with_masks: bool) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let config = json!({
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_layer": BLOCKS, "n_embd": WIDTH, "n_head": 12,
@@ -57,7 +61,7 @@ fn write_checkpoint(folder: &Path) -> Result<(), Box<dyn Error>> {
     std::fs::write(folder.join("merges.txt"), "#version: 0.2\n")?;
     let mut header = Map::new();
     let mut offset = 0;
-    for (name, shape) in tensors() {
+    for (name, shape) in tensors(with_masks) {
         let size = shape.iter().product::<u64>() * 4;
         header.insert(name, json!({"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}));
         offset += size;
@@ -81,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).ok_or("name a folder for the checkpoint")?;
     let folder = Path::new(&folder).join("gpt2");
     if !folder.join("model.safetensors").exists() {
-        write_checkpoint(&folder)?;
+        write_checkpoint(&folder, !std::env::args().any(|argument| argument == "--without-masks"))?;
     }
     let types = [
         ("f32", Outtype::F32),

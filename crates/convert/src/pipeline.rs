@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -12,6 +13,7 @@ use crate::error::ConvertError;
 use crate::event::{Event, Observer, Report};
 use crate::front::Front;
 use crate::output::{self, Partial};
+use crate::panels::Panels;
 use crate::plan::{Content, MAX_THREADS, Plan};
 use crate::provenance;
 use crate::source::hex;
@@ -60,6 +62,8 @@ struct Written {
 /// A thread's memory, kept between chunks.
 #[derive(Default)]
 pub(crate) struct Buffers {
+    /// Shared by all threads.
+    panels: Arc<Panels>,
     stored: Vec<u8>,
     values: Vec<f32>,
     encoded: Vec<u8>,
@@ -96,11 +100,16 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     written?;
     plan.files.iter().try_for_each(|file| file.check_unchanged())?;
     observer.event(Event::Verifying);
-    let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} was not computed") };
+    let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} is not known") };
     let (header, sha256) = finished.map_err(|_| failed("the hash"))??;
     let sha256 = sha256.ok_or_else(|| failed("the hash"))?;
     let tokenizer = tokenizer.map_err(|_| failed("the tokenizer's comparison"))??;
-    check::output(plan, header.as_ref().unwrap_or(&layout), partial.path(), run)?;
+    std::thread::scope(|scope| {
+        // What is read back comes from memory, so the disk can take its time meanwhile.
+        let synced = scope.spawn(|| partial.sync());
+        check::output(plan, header.as_ref().unwrap_or(&layout), partial.path(), run)?;
+        synced.join().map_err(|_| failed("the end of the writing"))?
+    })?;
     run.proceed()?;
     partial.publish()?;
     let report = Report {
@@ -205,10 +214,12 @@ fn write_chunks(
     std::thread::scope(|scope| {
         // Room for every thread's next report, so that none waits for the observer for long.
         let (sender, receiver) = sync_channel(64);
+        let panels = Arc::new(Panels::default());
         for _ in 0..work.run.threads().min(chunks.len()) {
             let sender = sender.clone();
             let (chunks, next, stop) = (&chunks, &next, &stop);
-            scope.spawn(move || take_chunks((work, partial), (chunks, next, stop), &sender));
+            let buffers = Buffers { panels: Arc::clone(&panels), ..Buffers::default() };
+            scope.spawn(move || take_chunks((work, partial, buffers), (chunks, next, stop), &sender));
         }
         drop(sender);
         for written in receiver {
@@ -258,11 +269,10 @@ fn write_chunks(
 
 /// One thread: chunk after chunk until there is none, an error, or an interruption.
 fn take_chunks(
-    (work, partial): (Work<'_>, &Partial),
+    (work, partial, mut buffers): (Work<'_>, &Partial, Buffers),
     (chunks, next, stop): (&[Chunk], &AtomicUsize, &AtomicBool),
     sender: &SyncSender<Result<Written, ConvertError>>,
 ) {
-    let mut buffers = Buffers::default();
     while !stop.load(Ordering::Relaxed) {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(chunk) = chunks.get(index) else { return };
@@ -316,7 +326,7 @@ impl Buffers {
             }
             Content::Encoded { from, to } => {
                 self.stored.resize(from.encoding.bytes_of(elements), 0);
-                from.read(&plan.files[from.file], first_row, &mut self.stored)?;
+                from.read((&plan.files[from.file], &self.panels), first_row, &mut self.stored)?;
                 self.values.resize(elements, 0.0);
                 from.encoding.decode(&self.stored, &mut self.values);
                 if !plan.allow_nonfinite {

@@ -27,31 +27,30 @@ fn large(open: &str, item: impl Fn(usize) -> String, close: &str) -> String {
     text + close
 }
 
+/// What it is about, the file's name, and its text.
+type Case = (&'static str, &'static str, fn() -> String);
+
+/// An added token.
+fn token(index: usize) -> String {
+    format!("{{\"id\":{index},\"content\":\"t{index}\"}}")
+}
+
 #[test]
 fn fifty_megabytes_are_refused_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     SMALL.write(folder.path());
-    let token = |index: usize| format!("{{\"id\":{index},\"content\":\"t{index}\"}}");
-    let cases: Vec<(&str, &str, Box<dyn Fn() -> String>)> = vec![
-        (
-            "tokens",
-            "tokenizer.json",
-            Box::new(|| large("{\"model\":{\"vocab\":{", |id| format!("\"t{id}\":{id}"), "}}}")),
-        ),
-        ("merges", "tokenizer.json", Box::new(|| large("{\"model\":{\"merges\":[", |_| "\"a b\"".to_owned(), "]}}"))),
-        (
-            "pairs",
-            "tokenizer.json",
-            Box::new(|| large("{\"model\":{\"merges\":[", |_| "[\"a\",\"b\"]".to_owned(), "]}}")),
-        ),
-        ("added", "tokenizer.json", Box::new(move || large("{\"added_tokens\":[", token, "]}"))),
-        ("values", "tokenizer.json", Box::new(|| large("{\"post_processor\":[", |_| "[]".to_owned(), "]}"))),
-        ("keys", "tokenizer.json", Box::new(|| large("{\"normalizer\":{", |id| format!("\"{id}\":0"), "}}"))),
-        ("unknown", "tokenizer.json", Box::new(|| large("{\"what\":[", |_| "{}".to_owned(), "]}"))),
-        ("text", "tokenizer.json", Box::new(|| format!("{{\"decoder\":\"{}\"}}", "x".repeat(SIZE_BYTES)))),
-        ("list", "tokenizer.json", Box::new(|| large("{\"model\":{\"vocab\":[", |_| "[\"a\",0]".to_owned(), "]}}"))),
-        ("values", "tokenizer_config.json", Box::new(|| large("{\"a\":[", |_| "0".to_owned(), "]}"))),
-        ("ids", "added_tokens.json", Box::new(|| large("{", |id| format!("\"t{id}\":{id}"), "}"))),
+    let cases: [Case; 11] = [
+        ("tokens", "tokenizer.json", || large("{\"model\":{\"vocab\":{", |id| format!("\"t{id}\":{id}"), "}}}")),
+        ("merges", "tokenizer.json", || large("{\"model\":{\"merges\":[", |_| "\"a b\"".to_owned(), "]}}")),
+        ("pairs", "tokenizer.json", || large("{\"model\":{\"merges\":[", |_| "[\"a\",\"b\"]".to_owned(), "]}}")),
+        ("added", "tokenizer.json", || large("{\"added_tokens\":[", token, "]}")),
+        ("values", "tokenizer.json", || large("{\"post_processor\":[", |_| "[]".to_owned(), "]}")),
+        ("keys", "tokenizer.json", || large("{\"normalizer\":{", |id| format!("\"{id}\":0"), "}}")),
+        ("unknown", "tokenizer.json", || large("{\"what\":[", |_| "{}".to_owned(), "]}")),
+        ("text", "tokenizer.json", || format!("{{\"decoder\":\"{}\"}}", "x".repeat(SIZE_BYTES))),
+        ("list", "tokenizer.json", || large("{\"model\":{\"vocab\":[", |_| "[\"a\",0]".to_owned(), "]}}")),
+        ("values", "tokenizer_config.json", || large("{\"a\":[", |_| "0".to_owned(), "]}")),
+        ("ids", "added_tokens.json", || large("{", |id| format!("\"t{id}\":{id}"), "}")),
     ];
     for (name, file, text) in cases {
         // What lies beside a vocabulary of its own is read where there is no tokenizer.json.
