@@ -1,16 +1,16 @@
 //! Matrices that are stored transposed, read in panels: a stretch of every stored row, long enough that a read is worth its
 //! call. Chunks that lie beside each other are of one panel, which the threads that work on them share.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::ConvertError;
 use crate::source::{SourceFile, Stored};
 
 /// Greatest panel. It holds the largest matrix of GPT-2 as one piece.
 const PANEL_BYTES: u64 = 10 << 20;
-/// Panels that are kept: the one in work, and the next one, which the first thread that is done has begun.
-const KEPT_PANELS: usize = 2;
+/// Panels there are at most. Chunks in work lie beside each other: most are of one panel, some of the next. Whoever needs
+/// another one waits, so that memory does not grow with the threads.
+const MAX_PANELS: usize = 3;
 /// Columns that are copied at once: a cache line of the output, and as many lines of the panel as stay in the cache.
 const TILE_COLUMNS: usize = 16;
 
@@ -26,9 +26,28 @@ struct Panel {
     bytes: Vec<u8>,
 }
 
-/// What was read last.
+/// What was read last, newest first.
 #[derive(Debug, Default)]
-pub(crate) struct Panels(Mutex<VecDeque<Arc<Panel>>>);
+pub(crate) struct Panels {
+    read: Mutex<Vec<Arc<Panel>>>,
+    given_back: Condvar,
+}
+
+/// A panel in use. Fields are dropped in this order: whoever is told looks again after it was given back.
+struct Held<'a> {
+    panel: Arc<Panel>,
+    _tell: Tell<'a>,
+}
+
+/// Tells whoever waits that a panel was given back.
+struct Tell<'a>(&'a Panels);
+
+impl Drop for Tell<'_> {
+    fn drop(&mut self) {
+        let _nobody_is_between_looking_and_waiting = self.0.lock();
+        self.0.given_back.notify_all();
+    }
+}
 
 impl Panels {
     /// Reads `out.len() / columns` output rows of `from` from `first_row` on, as stored bytes in output order.
@@ -42,7 +61,8 @@ impl Panels {
         let mut row = first_row;
         let mut rest = out;
         while !rest.is_empty() {
-            let panel = self.panel(from, file, row)?;
+            let held = self.panel((from, file), row)?;
+            let panel = &held.panel;
             let within = (row - panel.first_row) as usize;
             let rows = (panel.rows as usize - within).min(rest.len() / (columns * element));
             let (now, later) = rest.split_at_mut(rows * columns * element);
@@ -58,22 +78,46 @@ impl Panels {
         Ok(())
     }
 
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Panel>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The panel with that output row. Whoever needs one that is being read waits for it, and then has it.
-    fn panel(&self, from: &Stored, file: &SourceFile, row: u64) -> Result<Arc<Panel>, ConvertError> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = (from.file, from.offset);
-        let found =
-            kept.iter().find(|panel| panel.of == of && (panel.first_row..panel.first_row + panel.rows).contains(&row));
-        if let Some(panel) = found {
-            return Ok(Arc::clone(panel));
-        }
+    fn panel(&self, (from, file): (&Stored, &SourceFile), row: u64) -> Result<Held<'_>, ConvertError> {
+        let mut read = self.lock();
+        let is_wanted = |panel: &Arc<Panel>| {
+            let rows = panel.first_row..panel.first_row + panel.rows;
+            panel.of == (from.file, from.offset) && rows.contains(&row)
+        };
+        let bytes = loop {
+            if let Some(panel) = read.iter().find(|panel| is_wanted(panel)) {
+                return Ok(Held { panel: Arc::clone(panel), _tell: Tell(self) });
+            }
+            if read.len() < MAX_PANELS {
+                break Vec::new();
+            }
+            // The oldest that nobody holds; its memory is used again.
+            if let Some(oldest) = read.iter().rposition(|panel| Arc::strong_count(panel) == 1) {
+                break Arc::try_unwrap(read.remove(oldest)).map(|panel| panel.bytes).unwrap_or_default();
+            }
+            read = self.given_back.wait(read).unwrap_or_else(PoisonError::into_inner);
+        };
+        let panel = Arc::new(Panel::read(bytes, (from, file), row)?);
+        read.insert(0, Arc::clone(&panel));
+        Ok(Held { panel, _tell: Tell(self) })
+    }
+}
+
+impl Panel {
+    /// Reads the panel with that output row into `bytes`, whatever they held.
+    fn read(mut bytes: Vec<u8>, (from, file): (&Stored, &SourceFile), row: u64) -> Result<Panel, ConvertError> {
         let element = from.encoding.block_bytes() as u64;
         // A column is at most `checkpoint::MAX_COLUMNS` elements, so a panel has one row at least.
-        let rows = (PANEL_BYTES / (from.columns * element)).clamp(1, from.rows);
-        let first_row = row / rows * rows;
-        let rows = rows.min(from.rows - first_row);
+        let width = (PANEL_BYTES / (from.columns * element)).clamp(1, from.rows);
+        let first_row = row / width * width;
+        let rows = width.min(from.rows - first_row);
         let stretch = rows * element;
-        let mut bytes = vec![0; (stretch * from.columns) as usize];
+        bytes.resize((stretch * from.columns) as usize, 0);
         if rows == from.rows {
             file.read_at(&mut bytes, from.offset)?;
         } else {
@@ -81,14 +125,9 @@ impl Panels {
                 file.read_at(bytes, from.offset + (column * from.rows + first_row) * element)?;
             }
         }
-        let panel = Arc::new(Panel { of, first_row, rows, bytes });
-        kept.truncate(KEPT_PANELS - 1);
-        kept.push_front(Arc::clone(&panel));
-        Ok(panel)
+        Ok(Panel { of: (from.file, from.offset), first_row, rows, bytes })
     }
-}
 
-impl Panel {
     /// Copies output rows from `first` (within the panel) on: output element (r, c) is element (c, r) here. `N` is the size of
     /// an element.
     fn copy<const N: usize>(&self, first: usize, columns: usize, out: &mut [u8]) {

@@ -7,8 +7,7 @@ use crate::error::ConvertError;
 use crate::source::{SourceFile, Stored};
 
 /// Elements that are read, converted and written at once. A thread holds them three times (stored, f32, encoded), which is
-/// 3 MiB; with [`MAX_THREADS`] and the panels of transposed matrices (those that as many neighbouring chunks are of, some
-/// 50 MiB) that stays below the 128 MiB the whole conversion may take.
+/// 3 MiB; with [`MAX_THREADS`] and the panels of transposed matrices (30 MiB) that stays below the 128 MiB the whole conversion may take.
 pub(crate) const CHUNK_ELEMENTS: u64 = 256 * 1024;
 
 /// Most threads; beyond, a disk is the limit.
