@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use indicatif::ProgressBar;
+use models::store::manifest::Authority;
 use models::store::{Installed, Store};
+use models::verify;
 use protocol::error::ErrorCode;
 use protocol::identifiers::Digest;
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::failure::Failure;
 use crate::output::{Output, transfer_style};
 use crate::process::{Call, Group};
-use crate::workspace;
+use crate::{interrupt, workspace};
 
 /// How matrices can be stored, in the converter's words.
 pub const OUTTYPES: [&str; 9] = ["auto", "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"];
@@ -100,7 +102,9 @@ impl Converter {
         let source = ["--source-repo".to_owned(), manifest.repo.to_string()];
         let revision = ["--source-revision".to_owned(), manifest.revision.to_string()];
         let call = self.call((&installed.directory, outtype, &conversion.output()), options);
-        let converted = self.run(&call.args(source).args(revision), manifest.id.as_str())?;
+        let hashes = source_hashes(installed)?;
+        let hashes = hashes.iter().flat_map(|hash| ["--source-sha256", hash]);
+        let converted = self.run(&call.args(source).args(revision).args(hashes), manifest.id.as_str())?;
         Ok(conversion.finish(converted.size_bytes, converted.sha256)?)
     }
 
@@ -149,6 +153,17 @@ impl Converter {
         self.output.event(&line)?;
         Ok(converted)
     }
+}
+
+/// What the checkpoint's files hash to, as `FILE=HEX`. What nobody has touched since it was verified is not read again for
+/// that; anything else is, and must still be what was installed.
+fn source_hashes(installed: &Installed) -> Result<Vec<String>, Failure> {
+    let mut source = installed.clone();
+    // What was converted before may be missing or damaged: that is why it is converted again.
+    source.manifest.files.retain(|file| file.checked_against != Authority::Conversion);
+    verify::open_model(&source, interrupt::flag())?;
+    let files = source.manifest.files.iter().filter(|file| !file.path.as_str().contains('/'));
+    Ok(files.map(|file| format!("{}={}", file.path, file.sha256.hex())).collect())
 }
 
 /// The progress of one conversion.

@@ -11,20 +11,19 @@ use std::sync::atomic::AtomicBool;
 
 use gguf::Gguf;
 use sha2::{Digest, Sha256};
+use text::TokenizerError;
 
 use crate::blocks::Encoding;
-use crate::checkpoint;
+use crate::checkpoint::{self, Loaded};
 use crate::error::ConvertError;
 use crate::event::Report;
 use crate::pipeline::{Buffers, Run};
-use crate::plan::{Content, Plan};
-use crate::source::{Layout, hex};
+use crate::plan::Plan;
+use crate::provenance;
+use crate::source::hex;
 
 /// Rows of a tensor that are compared after a conversion: the first, the last, and some in between.
 const SAMPLED_ROWS: u64 = 16;
-/// The same where a tensor is stored transposed: a row costs a read an element there, whether one row is read or four.
-const SAMPLED_TRANSPOSED: u64 = 3;
-const TRANSPOSED_ROWS: u64 = 4;
 /// Elements of a vector that are compared at once.
 const VECTOR_ELEMENTS: u64 = 4_096;
 
@@ -99,11 +98,7 @@ fn compare(
         let info = gguf.require(&tensor.name).map_err(|error| failed(error.to_string()))?;
         let (rows, columns) = tensor.rows_and_columns();
         let row_bytes = layout.spans[index].1 / rows;
-        let is_transposed =
-            matches!(&tensor.content, Content::Encoded { from, .. } if from.layout == Layout::Transposed);
-        let sample =
-            sampled.then_some(if is_transposed { (SAMPLED_TRANSPOSED, TRANSPOSED_ROWS) } else { (SAMPLED_ROWS, 1) });
-        for (first_row, count) in places(rows, columns, sample) {
+        for (first_row, count) in places(rows, columns, sampled) {
             let expected = buffers.rows(plan, index, (first_row, count))?;
             stored.resize(expected.len(), 0);
             file.read_exact_at(&mut stored, info.offset + first_row * row_bytes)
@@ -124,19 +119,18 @@ fn compare(
     Ok(())
 }
 
-/// Which rows are looked at, in pieces of a bounded size.
-fn places(rows: u64, columns: u64, sample: Option<(u64, u64)>) -> Vec<(u64, u64)> {
+/// Which rows are looked at, in pieces of a bounded size: a sample, or all.
+fn places(rows: u64, columns: u64, sampled: bool) -> Vec<(u64, u64)> {
     let step = (crate::plan::CHUNK_ELEMENTS / columns).max(1);
-    let Some((places, length)) = sample else {
+    if !sampled {
         return (0..rows).step_by(step as usize).map(|first| (first, step.min(rows - first))).collect();
-    };
+    }
     if columns == 1 {
         let count = VECTOR_ELEMENTS.min(rows);
         return vec![(0, count), (rows - count, count)];
     }
-    let (length, last) = (length.min(rows), rows - length.min(rows));
-    let places = places.min(last + 1);
-    (0..places).map(|index| (if places == 1 { 0 } else { index * last / (places - 1) }, length)).collect()
+    let places = SAMPLED_ROWS.min(rows);
+    (0..places).map(|index| (if places == 1 { 0 } else { index * (rows - 1) / (places - 1) }, 1)).collect()
 }
 
 /// Whether what was decoded is what was encoded, as closely as the encoding can be.
@@ -165,19 +159,19 @@ pub(crate) fn tokenizer_of(plan: &Plan, path: &Path) -> Result<String, ConvertEr
     let gguf = Gguf::open(path).map_err(|error| failed(error.to_string()))?;
     let ours = match text::Tokenizer::from_gguf(gguf.metadata()) {
         Ok(ours) => ours,
-        Err(error) => return Ok(format!("not checked: {error}")),
+        Err(error @ (TokenizerError::UnknownModel { .. } | TokenizerError::UnknownPreTokenizer { .. })) => {
+            return Ok(format!("not checked: {error}"));
+        }
+        Err(error) => return Err(ConvertError::tokenizer(json, error.to_string())),
     };
-    // The library panics on some damaged files; that must not take the conversion with it.
-    let loaded = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_file(json)));
-    let theirs = match loaded {
-        Ok(Ok(theirs)) => theirs,
-        Ok(Err(error)) => return Err(ConvertError::invalid(json, error.to_string())),
-        Err(_) => return Err(ConvertError::invalid(json, "the tokenizer library gave up on it")),
+    let theirs = match checkpoint::load_tokenizer(json)? {
+        Loaded::Tokenizer(theirs) => theirs,
+        Loaded::Incomparable(reason) => return Ok(format!("not checked: {reason}")),
     };
     for text in CORPUS {
         let encoded = catch_unwind(AssertUnwindSafe(|| theirs.encode_fast(text, false)));
         let Ok(Ok(theirs)) = encoded else {
-            return Err(ConvertError::invalid(json, "the tokenizer library cannot encode with it"));
+            return Err(ConvertError::tokenizer(json, "the tokenizer library cannot encode with it"));
         };
         let ours = ours.encode(text).map_err(|error| failed(error.to_string()))?;
         // Ours puts the first token in front where the model wants one.
@@ -216,7 +210,10 @@ pub fn file(
     }
     let mut tokenizer = "not checked: no checkpoint was given".to_owned();
     if let Some(request) = against {
-        let plan = checkpoint::plan(request, &run)?;
+        let mut plan = checkpoint::plan(request)?;
+        if let Some(metadata) = provenance::complete(&plan, &|| run.proceed())? {
+            plan.metadata = metadata;
+        }
         compare(&plan, &plan.layout()?, path, (run, false))?;
         tokenizer = tokenizer_of(&plan, path)?;
     }

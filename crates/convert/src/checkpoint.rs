@@ -1,10 +1,12 @@
 //! A checkpoint directory (`config.json`, safetensors, tokenizer files) to GGUF, byte for byte as the reference converter writes it.
 
+mod bounded;
 mod card;
 mod config;
 mod files;
 mod general;
 mod keys;
+mod library;
 mod naming;
 mod parameters;
 mod pre_tokenizer;
@@ -23,9 +25,11 @@ use crate::event::{Observer, Report};
 use crate::pipeline::{self, Run};
 use crate::plan::{Plan, Planned};
 use crate::provenance;
+pub use crate::provenance::SourceHash;
 use crate::quantize::{self, QuantizeType};
 use crate::safetensors::Shard;
 use crate::source::SourceFile;
+pub(crate) use library::{Loaded, load as load_tokenizer};
 pub(crate) use tensors::MAX_COLUMNS;
 
 /// How the matrices of the output are stored.
@@ -65,6 +69,8 @@ pub struct Provenance<'a> {
     pub repository: Option<&'a str>,
     /// Its commit.
     pub revision: Option<&'a str>,
+    /// Hashes of files that were verified and have not changed since: they are not hashed again.
+    pub hashes: &'a [SourceHash],
 }
 
 /// What to convert, and how.
@@ -99,12 +105,12 @@ pub fn convert(
     cancel: &AtomicBool,
 ) -> Result<Report, ConvertError> {
     let run = Run { output: request.output, threads: request.threads, cancel };
-    let plan = plan(request, &run)?;
+    let plan = plan(request)?;
     pipeline::run(&plan, run, observer)
 }
 
-/// Decides everything about the output without reading a weight (but for the hashes of the provenance).
-pub(crate) fn plan(request: &Request<'_>, run: &Run<'_>) -> Result<Plan, ConvertError> {
+/// Decides everything about the output without reading a weight.
+pub(crate) fn plan(request: &Request<'_>) -> Result<Plan, ConvertError> {
     let model = config::read(request.directory)?;
     let shards = files::open_shards(request.directory)?;
     let outtype = if request.outtype == Outtype::Auto { tensors::automatic(&shards) } else { request.outtype };
@@ -124,21 +130,22 @@ pub(crate) fn plan(request: &Request<'_>, run: &Run<'_>) -> Result<Plan, Convert
     let base = if matches!(outtype, Outtype::Quantized(_)) { Outtype::F32 } else { outtype };
     parameters::write(&mut keys, &model, base.file_type());
     keys.set("general.quantization_version", 2_u32);
-    vocabulary::write(&mut keys, request.directory, &model, request.pre)?;
+    let tokenizer_json = vocabulary::write(&mut keys, request.directory, &model, request.pre)?;
     let files = shards.into_iter().map(|Shard { path, file, .. }| SourceFile::new(&path, file));
     let mut plan = Plan {
         metadata: keys.into_entries(),
         tensors: planned,
         files: files.collect::<Result<_, _>>()?,
+        unhashed: Vec::new(),
         allow_nonfinite: request.allow_nonfinite,
-        tokenizer_json: vocabulary::reference(request.directory),
+        tokenizer_json,
     };
     if let Outtype::Quantized(to) = outtype {
         quantize::requantize(&mut plan, to)?;
     }
     if let Some(from) = request.provenance {
         let details = provenance::Details { from, directory: request.directory };
-        provenance::write(&mut plan, &details, &|| run.proceed())?;
+        provenance::write(&mut plan, &details)?;
     }
     Ok(plan)
 }

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::check;
-use crate::checkpoint::{self, Outtype, Provenance};
+use crate::checkpoint::{self, Outtype, Provenance, SourceHash};
 use crate::error::{Code, ConvertError};
 use crate::event::Event;
 use crate::print::Output;
@@ -127,6 +127,20 @@ enum ProvenanceName {
     None,
 }
 
+/// What every conversion can be told.
+#[derive(Debug, Clone, Copy, Args)]
+struct ConversionArgs {
+    /// Write what the file was made from into it
+    #[arg(long, value_enum, default_value = "full")]
+    provenance: ProvenanceName,
+    /// Convert weights that are NaN or infinite
+    #[arg(long)]
+    allow_nonfinite: bool,
+    /// Threads (default: one a processor)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
+    threads: u16,
+}
+
 #[derive(Debug, Args)]
 struct SourceArgs {
     /// `general.name` (default: guessed from the checkpoint)
@@ -135,21 +149,17 @@ struct SourceArgs {
     /// Pre-tokenizer (default: recognised from tokenizer.json)
     #[arg(long, value_name = "NAME")]
     pre: Option<String>,
-    /// Write what the file was made from into it
-    #[arg(long, value_enum, default_value = "full")]
-    provenance: ProvenanceName,
     /// Repository the checkpoint came from
     #[arg(long, value_name = "ORG/NAME")]
     source_repo: Option<String>,
     /// Commit of that repository
     #[arg(long, value_name = "COMMIT")]
     source_revision: Option<String>,
-    /// Convert weights that are NaN or infinite
-    #[arg(long)]
-    allow_nonfinite: bool,
-    /// Threads (default: one a processor)
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    threads: u16,
+    /// SHA-256 of a file that was verified and has not changed since; it is not hashed again
+    #[arg(long, value_name = "FILE=HEX")]
+    source_sha256: Vec<SourceHash>,
+    #[command(flatten)]
+    conversion: ConversionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -183,15 +193,8 @@ struct QuantizeArgs {
     /// Take an input that is quantized already
     #[arg(long)]
     allow_requantize: bool,
-    /// Say in the metadata that this program quantized it
-    #[arg(long, value_enum, default_value = "full")]
-    provenance: ProvenanceName,
-    /// Convert weights that are NaN or infinite
-    #[arg(long)]
-    allow_nonfinite: bool,
-    /// Threads (default: one a processor)
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024))]
-    threads: u16,
+    #[command(flatten)]
+    conversion: ConversionArgs,
 }
 
 #[derive(Debug, Args)]
@@ -271,16 +274,18 @@ impl SourceArgs {
         output: &'a std::path::Path,
         outtype: OuttypeName,
     ) -> checkpoint::Request<'a> {
-        let details = Provenance { repository: self.source_repo.as_deref(), revision: self.source_revision.as_deref() };
+        let (repository, revision) = (self.source_repo.as_deref(), self.source_revision.as_deref());
+        let details = Provenance { repository, revision, hashes: &self.source_sha256 };
+        let ConversionArgs { provenance, allow_nonfinite, threads } = self.conversion;
         checkpoint::Request {
             directory,
             output,
             outtype: outtype.outtype(),
             model_name: self.model_name.as_deref(),
             pre: self.pre.as_deref(),
-            provenance: (self.provenance == ProvenanceName::Full).then_some(details),
-            allow_nonfinite: self.allow_nonfinite,
-            threads: usize::from(self.threads),
+            provenance: (provenance == ProvenanceName::Full).then_some(details),
+            allow_nonfinite,
+            threads: usize::from(threads),
         }
     }
 }
@@ -297,14 +302,15 @@ impl Verb {
                 checkpoint::convert(&request, &mut observer, &cancel).map(drop)
             }
             Verb::Quantize(args) => {
+                let ConversionArgs { provenance, allow_nonfinite, threads } = args.conversion;
                 let request = quantize::Request {
                     input: &args.input,
                     output: &args.output,
                     to: args.to.quantize_type(),
                     allow_requantize: args.allow_requantize,
-                    provenance: args.provenance == ProvenanceName::Full,
-                    allow_nonfinite: args.allow_nonfinite,
-                    threads: usize::from(args.threads),
+                    provenance: provenance == ProvenanceName::Full,
+                    allow_nonfinite,
+                    threads: usize::from(threads),
                 };
                 quantize::quantize(&request, &mut observer, &cancel).map(drop)
             }

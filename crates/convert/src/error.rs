@@ -12,6 +12,7 @@ pub enum Code {
     ModelNotFound,
     ModelInvalid,
     ModelUnsupported,
+    TokenizerInvalid,
     Numeric,
     Cancelled,
     Internal,
@@ -26,6 +27,7 @@ impl Code {
             Code::ModelNotFound => "MODEL_NOT_FOUND",
             Code::ModelInvalid => "MODEL_INVALID",
             Code::ModelUnsupported => "MODEL_UNSUPPORTED",
+            Code::TokenizerInvalid => "TOKENIZER_INVALID",
             Code::Numeric => "NUMERIC",
             Code::Cancelled => "CANCELLED",
             Code::Internal => "INTERNAL",
@@ -38,7 +40,12 @@ impl Code {
         match self {
             Code::InvalidParams => 2,
             Code::Cancelled => 130,
-            Code::ModelNotFound | Code::ModelInvalid | Code::ModelUnsupported | Code::Numeric | Code::Internal => 1,
+            Code::ModelNotFound
+            | Code::ModelInvalid
+            | Code::ModelUnsupported
+            | Code::TokenizerInvalid
+            | Code::Numeric
+            | Code::Internal => 1,
         }
     }
 }
@@ -79,6 +86,14 @@ pub enum ConvertError {
         /// The file.
         path: PathBuf,
         /// What is wrong, naming field, key or tensor.
+        reason: String,
+    },
+    /// The vocabulary, or what stands around it, contradicts itself or is larger than any there is.
+    #[error("`{}`: {reason}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, naming field, key or token.
         reason: String,
     },
     /// The source is sound and of a kind that cannot be converted.
@@ -137,6 +152,18 @@ impl ConvertError {
         ConvertError::Invalid { path: path.to_owned(), reason: reason.into() }
     }
 
+    pub(crate) fn tokenizer(path: &Path, reason: impl Into<String>) -> ConvertError {
+        ConvertError::Tokenizer { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// The same where the file that is not what it should be is one of the tokenizer's.
+    pub(crate) fn of_tokenizer(self) -> ConvertError {
+        match self {
+            ConvertError::Invalid { path, reason } => ConvertError::Tokenizer { path, reason },
+            other => other,
+        }
+    }
+
     pub(crate) fn unsupported(reason: impl Into<String>) -> ConvertError {
         ConvertError::Unsupported { reason: reason.into(), hint: None }
     }
@@ -148,6 +175,7 @@ impl ConvertError {
             ConvertError::Io { .. } | ConvertError::NoSpace { .. } | ConvertError::CheckFailed { .. } => Code::Internal,
             ConvertError::Missing { .. } => Code::ModelNotFound,
             ConvertError::Invalid { .. } | ConvertError::SourceChanged { .. } => Code::ModelInvalid,
+            ConvertError::Tokenizer { .. } => Code::TokenizerInvalid,
             ConvertError::Unsupported { .. } => Code::ModelUnsupported,
             ConvertError::NotFinite { .. } => Code::Numeric,
             ConvertError::OutputIsInput { .. } | ConvertError::Busy { .. } => Code::InvalidParams,
@@ -177,7 +205,10 @@ impl ConvertError {
                 Some("run the same command again; if it persists, check memory and disk".to_owned())
             }
             ConvertError::Interrupted => Some("run the same command again to go on".to_owned()),
-            ConvertError::Io { .. } | ConvertError::Missing { .. } | ConvertError::Invalid { .. } => None,
+            ConvertError::Io { .. }
+            | ConvertError::Missing { .. }
+            | ConvertError::Invalid { .. }
+            | ConvertError::Tokenizer { .. } => None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub mod print;
 pub mod signals;
 
 mod output;
+mod panels;
 mod pipeline;
 mod plan;
 mod provenance;

@@ -192,9 +192,14 @@ impl Partial {
         Ok(Some(sum))
     }
 
+    /// Waits until all bytes are on disk.
+    pub(crate) fn sync(&self) -> Result<(), ConvertError> {
+        self.file.sync_all().map_err(|error| self.failed(error))
+    }
+
     /// Gives the output its name: its bytes are on disk before the name is, and the journal goes last.
     pub(crate) fn publish(self) -> Result<(), ConvertError> {
-        self.file.sync_all().map_err(|error| self.failed(error))?;
+        self.sync()?;
         std::fs::rename(&self.path, &self.final_path).map_err(ConvertError::io("name", &self.final_path))?;
         let folder = match self.final_path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,

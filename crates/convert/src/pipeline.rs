@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -12,7 +13,9 @@ use crate::error::ConvertError;
 use crate::event::{Event, Observer, Report};
 use crate::front::Front;
 use crate::output::{self, Partial};
+use crate::panels::Panels;
 use crate::plan::{Content, MAX_THREADS, Plan};
+use crate::provenance;
 use crate::source::hex;
 
 /// Bytes of a large tensor between two progress events.
@@ -59,6 +62,8 @@ struct Written {
 /// A thread's memory, kept between chunks.
 #[derive(Default)]
 pub(crate) struct Buffers {
+    /// Shared by all threads.
+    panels: Arc<Panels>,
     stored: Vec<u8>,
     values: Vec<f32>,
     encoded: Vec<u8>,
@@ -77,22 +82,34 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     let progress =
         Progress { tensors_done: sizes().count() as u64, bytes_done: resumed_bytes, announced: resumed_bytes };
     let (front, work) = (Front::default(), Work { plan, layout: &layout, run });
-    let (written, hash, tokenizer) = std::thread::scope(|scope| {
-        let hash = scope.spawn(|| front.hash(partial.path(), layout.file_len, &|| run.proceed()));
+    let is_given_up = AtomicBool::new(false);
+    let proceed = || if is_given_up.load(Ordering::Relaxed) { Err(ConvertError::Interrupted) } else { run.proceed() };
+    let (written, finished, tokenizer) = std::thread::scope(|scope| {
+        let finished = scope.spawn(|| -> Result<_, ConvertError> {
+            let header = complete_header(work, &partial, &proceed)?;
+            Ok((header, front.hash(partial.path(), layout.file_len, &proceed)?))
+        });
         // The vocabulary is in the header, which is there already; building tokenizers keeps one processor busy.
         let tokenizer = scope.spawn(|| check::tokenizer_of(plan, partial.path()));
         let open = front.open();
         let written = write_chunks(work, &complete, (&partial, &front), (progress, observer));
+        is_given_up.store(written.is_err(), Ordering::Relaxed);
         drop(open);
-        (written, hash.join(), tokenizer.join())
+        (written, finished.join(), tokenizer.join())
     });
     written?;
     plan.files.iter().try_for_each(|file| file.check_unchanged())?;
     observer.event(Event::Verifying);
-    let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} was not computed") };
-    let sha256 = hash.map_err(|_| failed("the hash"))??.ok_or_else(|| failed("the hash"))?;
+    let failed = |what: &str| ConvertError::CheckFailed { reason: format!("{what} is not known") };
+    let (header, sha256) = finished.map_err(|_| failed("the hash"))??;
+    let sha256 = sha256.ok_or_else(|| failed("the hash"))?;
     let tokenizer = tokenizer.map_err(|_| failed("the tokenizer's comparison"))??;
-    check::output(plan, &layout, partial.path(), run)?;
+    std::thread::scope(|scope| {
+        // What is read back comes from memory, so the disk can take its time meanwhile.
+        let synced = scope.spawn(|| partial.sync());
+        check::output(plan, header.as_ref().unwrap_or(&layout), partial.path(), run)?;
+        synced.join().map_err(|_| failed("the end of the writing"))?
+    })?;
     run.proceed()?;
     partial.publish()?;
     let report = Report {
@@ -105,6 +122,22 @@ pub(crate) fn run(plan: &Plan, run: Run<'_>, observer: &mut dyn Observer) -> Res
     };
     observer.event(Event::Done(report.clone()));
     Ok(report)
+}
+
+/// Computes the hashes of sources that nobody knew and puts them into the header, whose length they do not change. It goes
+/// on beside the conversion, and before the output is hashed, of which the header is the start.
+fn complete_header(
+    work: Work<'_>,
+    partial: &Partial,
+    proceed: &dyn Fn() -> Result<(), ConvertError>,
+) -> Result<Option<gguf::Layout>, ConvertError> {
+    let Some(metadata) = provenance::complete(work.plan, proceed)? else { return Ok(None) };
+    let layout = work.plan.layout_with(&metadata)?;
+    if layout.spans != work.layout.spans || layout.header.len() != work.layout.header.len() {
+        return Err(ConvertError::CheckFailed { reason: "the header changed its length".to_owned() });
+    }
+    partial.write_at(&layout.header, 0)?;
+    Ok(Some(layout))
 }
 
 /// Two runs with the same identity write the same bytes.
@@ -181,10 +214,12 @@ fn write_chunks(
     std::thread::scope(|scope| {
         // Room for every thread's next report, so that none waits for the observer for long.
         let (sender, receiver) = sync_channel(64);
+        let panels = Arc::new(Panels::default());
         for _ in 0..work.run.threads().min(chunks.len()) {
             let sender = sender.clone();
             let (chunks, next, stop) = (&chunks, &next, &stop);
-            scope.spawn(move || take_chunks((work, partial), (chunks, next, stop), &sender));
+            let buffers = Buffers { panels: Arc::clone(&panels), ..Buffers::default() };
+            scope.spawn(move || take_chunks((work, partial, buffers), (chunks, next, stop), &sender));
         }
         drop(sender);
         for written in receiver {
@@ -234,11 +269,10 @@ fn write_chunks(
 
 /// One thread: chunk after chunk until there is none, an error, or an interruption.
 fn take_chunks(
-    (work, partial): (Work<'_>, &Partial),
+    (work, partial, mut buffers): (Work<'_>, &Partial, Buffers),
     (chunks, next, stop): (&[Chunk], &AtomicUsize, &AtomicBool),
     sender: &SyncSender<Result<Written, ConvertError>>,
 ) {
-    let mut buffers = Buffers::default();
     while !stop.load(Ordering::Relaxed) {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(chunk) = chunks.get(index) else { return };
@@ -292,7 +326,7 @@ impl Buffers {
             }
             Content::Encoded { from, to } => {
                 self.stored.resize(from.encoding.bytes_of(elements), 0);
-                from.read(&plan.files[from.file], first_row, &mut self.stored)?;
+                from.read((&plan.files[from.file], &self.panels), first_row, &mut self.stored)?;
                 self.values.resize(elements, 0.0);
                 from.encoding.decode(&self.stored, &mut self.values);
                 if !plan.allow_nonfinite {

@@ -7,11 +7,11 @@ use crate::error::ConvertError;
 use crate::source::{SourceFile, Stored};
 
 /// Elements that are read, converted and written at once. A thread holds them three times (stored, f32, encoded), which is
-/// 3 MiB; with [`MAX_THREADS`] that stays below the 128 MiB the whole conversion may take.
+/// 3 MiB; with [`MAX_THREADS`] and the panels of transposed matrices (30 MiB) that stays below the 128 MiB the whole conversion may take.
 pub(crate) const CHUNK_ELEMENTS: u64 = 256 * 1024;
 
 /// Most threads; beyond, a disk is the limit.
-pub(crate) const MAX_THREADS: usize = 32;
+pub(crate) const MAX_THREADS: usize = 24;
 
 /// A whole output file.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) tensors: Vec<Planned>,
     /// What [`Stored::file`] refers to.
     pub(crate) files: Vec<SourceFile>,
+    /// Hashes that the provenance still lacks: place in its list, index into `files`.
+    pub(crate) unhashed: Vec<(usize, usize)>,
     /// Take weights that are not finite.
     pub(crate) allow_nonfinite: bool,
     /// What the finished file's tokenizer is compared with.
@@ -85,8 +87,13 @@ impl Planned {
 impl Plan {
     /// The layout of the output file.
     pub(crate) fn layout(&self) -> Result<gguf::Layout, ConvertError> {
+        self.layout_with(&self.metadata)
+    }
+
+    /// The same with other metadata.
+    pub(crate) fn layout_with(&self, metadata: &[(String, Value)]) -> Result<gguf::Layout, ConvertError> {
         let specs: Vec<TensorSpec> = self.tensors.iter().map(Planned::spec).collect();
-        gguf::Layout::new(&self.metadata, &specs)
+        gguf::Layout::new(metadata, &specs)
             .map_err(|error| ConvertError::unsupported(format!("the output would not be a GGUF file: {error}")))
     }
 

@@ -144,6 +144,7 @@ fn read(request: &Request<'_>) -> Result<Plan, ConvertError> {
     check_input(request, &tensors)?;
     let metadata = gguf.metadata().iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
     Ok(Plan {
+        unhashed: Vec::new(),
         metadata,
         tensors,
         files: vec![SourceFile::new(path, file)?],

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::blocks::Encoding;
 use crate::error::ConvertError;
+use crate::panels::Panels;
 
 /// How much of a source's start is part of what identifies it: the header of any usual shard.
 const PREFIX_BYTES: u64 = 64 * 1024;
@@ -134,7 +135,12 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// Reads `out.len() / columns` output rows from `first_row` on, as stored bytes in output order.
-    pub(crate) fn read(&self, file: &SourceFile, first_row: u64, out: &mut [u8]) -> Result<(), ConvertError> {
+    pub(crate) fn read(
+        &self,
+        (file, panels): (&SourceFile, &Panels),
+        first_row: u64,
+        out: &mut [u8],
+    ) -> Result<(), ConvertError> {
         let row_bytes = self.encoding.bytes_of(self.columns as usize);
         match self.layout {
             Layout::Straight { first } => {
@@ -150,24 +156,7 @@ impl Stored {
                 }
                 Ok(())
             }
-            Layout::Transposed => self.read_transposed(file, first_row, out),
+            Layout::Transposed => panels.read((self, file), first_row, out),
         }
-    }
-
-    /// One stretch of every stored row, spread over the output rows.
-    fn read_transposed(&self, file: &SourceFile, first_row: u64, out: &mut [u8]) -> Result<(), ConvertError> {
-        let element = self.encoding.block_bytes();
-        let row_bytes = self.columns as usize * element;
-        let count = out.len() / row_bytes;
-        let mut stretch = vec![0; count * element];
-        for column in 0..self.columns {
-            let start = self.offset + (column * self.rows + first_row) * element as u64;
-            file.read_at(&mut stretch, start)?;
-            let at = column as usize * element;
-            for (row, value) in out.chunks_exact_mut(row_bytes).zip(stretch.chunks_exact(element)) {
-                row[at..at + element].copy_from_slice(value);
-            }
-        }
-        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use convert::checkpoint::{self, Outtype};
+use convert::checkpoint::{self, Outtype, SourceHash};
 use convert::{Code, ConvertError, Event, Report};
 use support::{SMALL, Sizes, Tensor, write_safetensors};
 
@@ -298,8 +298,8 @@ fn a_source_that_changes_is_an_error() {
 #[test]
 fn a_full_disk_is_known_before_the_work_begins() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // Sparse: 2^24 tokens of 2^17 elements are 8 TiB, more than the disk under a test has free.
-    let sizes = Sizes { vocabulary: 1 << 20, width: 1 << 17, feed_forward: 64 };
+    // Sparse: 2^19 tokens of 2^18 elements, 512 GiB as F32, more than the disk under a test has free.
+    let sizes = Sizes { vocabulary: 1 << 19, width: 1 << 18, feed_forward: 64 };
     sizes.write_texts(folder.path());
     let (header, data) = support::header(&sizes.tensors("BF16"));
     let weights = folder.path().join("model.safetensors");
@@ -338,15 +338,19 @@ fn provenance_and_check_speak_of_the_source() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     SMALL.write(folder.path());
     let output = folder.path().join("out.gguf");
-    let provenance = checkpoint::Provenance { repository: Some("org/name"), revision: Some("abc") };
+    let provenance = checkpoint::Provenance { repository: Some("org/name"), revision: Some("abc"), hashes: &[] };
     let full = checkpoint::Request { provenance: Some(provenance), ..request(folder.path(), &output, Outtype::Q8_0) };
-    checkpoint::convert(&full, &mut |_: Event| {}, &AtomicBool::new(false)).expect("converts");
+    let report = checkpoint::convert(&full, &mut |_: Event| {}, &AtomicBool::new(false)).expect("converts");
+    assert_eq!(report.sha256, sha256_of(&output), "the header was completed before it was hashed");
     let gguf = gguf::Gguf::open(&output).expect("opens");
     assert_eq!(gguf.metadata().str("llorch.source.repository"), Ok("org/name"));
     assert_eq!(gguf.metadata().str("llorch.source.revision"), Ok("abc"));
     let files = gguf.metadata().string_array("llorch.source.files").expect("there");
     let sums = gguf.metadata().string_array("llorch.source.sha256").expect("there");
     assert_eq!((files.len(), sums.len()), (3, 3));
+    for (file, sum) in files.iter_str().zip(sums.iter_str()) {
+        assert_eq!(sum, Ok(sha256_of(&folder.path().join(file.expect("a name"))).as_str()), "{file:?}");
+    }
     drop(gguf);
     let cancel = AtomicBool::new(false);
     convert::check::file(&output, Some(&full), &cancel).expect("every row is the checkpoint's");
@@ -356,4 +360,32 @@ fn provenance_and_check_speak_of_the_source() {
     std::fs::write(&output, bytes).expect("written");
     let error = convert::check::file(&output, Some(&full), &cancel).expect_err("a bit was turned");
     assert!(error.to_string().contains("output_norm.weight"), "{error}");
+}
+
+/// Hashes that somebody knows make the same file; they are taken at their word for weights, and compared for what is read anyway.
+#[test]
+fn known_hashes_change_nothing_but_the_time() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    SMALL.write(folder.path());
+    let convert = |name: &str, hashes: &[SourceHash]| {
+        let output = folder.path().join(name);
+        let provenance = checkpoint::Provenance { repository: None, revision: None, hashes };
+        let request =
+            checkpoint::Request { provenance: Some(provenance), ..request(folder.path(), &output, Outtype::F16) };
+        checkpoint::convert(&request, &mut |_: Event| {}, &AtomicBool::new(false))
+    };
+    let known = |file: &str, sha256: &str| format!("{file}={sha256}").parse::<SourceHash>().expect("a hash");
+    let weights = sha256_of(&folder.path().join("model.safetensors"));
+    let config = sha256_of(&folder.path().join("config.json"));
+    let plain = convert("plain.gguf", &[]).expect("converts");
+    let hashes = [known("model.safetensors", &weights), known("config.json", &config), known("other", &config)];
+    assert_eq!(convert("known.gguf", &hashes).expect("converts").sha256, plain.sha256);
+    let other = convert("other.gguf", &[known("model.safetensors", &config)]).expect("converts");
+    assert_ne!(other.sha256, plain.sha256, "it is taken at its word");
+    let error = convert("changed.gguf", &[known("config.json", &weights)]).expect_err("another config.json");
+    assert!(matches!(error, ConvertError::SourceChanged { .. }), "{error}");
+}
+
+fn sha256_of(path: &Path) -> String {
+    testkit::hub::sha256_hex(&std::fs::read(path).expect("there"))
 }

@@ -6,29 +6,17 @@ mod support;
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use convert::checkpoint::{self, Outtype};
 use convert::safetensors::{Header, MAX_HEADER_BYTES, Shard};
-use convert::{Code, ConvertError, Event, Report};
+use convert::{Code, ConvertError, Report};
 use serde_json::{Value, json};
-use support::{SMALL, with_length};
+use support::{SMALL, convert_with, with_length};
 
 const CEILING: Duration = Duration::from_millis(500);
 
 fn convert(directory: &Path, output: &Path) -> Result<Report, ConvertError> {
-    let request = checkpoint::Request {
-        directory,
-        output,
-        outtype: Outtype::F16,
-        model_name: None,
-        pre: None,
-        provenance: None,
-        allow_nonfinite: false,
-        threads: 1,
-    };
-    checkpoint::convert(&request, &mut |_: Event| {}, &AtomicBool::new(false))
+    convert_with(directory, output, None)
 }
 
 /// Two tensors of four bytes each, as text that a case may break.

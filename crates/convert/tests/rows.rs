@@ -55,18 +55,34 @@ fn every_row_is_the_references_blocks() {
     assert!(wrong.is_empty(), "{} differ: {}", wrong.len(), wrong.join(", "));
 }
 
-/// Deterministic values with the shape of a normal distribution (sum of uniforms).
-fn bell(count: usize) -> Vec<f32> {
+/// Deterministic values, spread evenly between -0.5 and 0.5.
+fn uniform(count: usize) -> Vec<f32> {
     let mut state = 1_u64;
-    let mut uniform = move || {
+    let next = move |_| {
         // Knuth's MMIX multiplier.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1 << 24) as f32 - 0.5
     };
-    (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f32>() * 0.02).collect()
+    (0..count).map(next).collect()
 }
 
-/// Relative root mean square error, ratcheted a little above what is measured.
+/// Deterministic values with the shape of a normal distribution: sums of the uniform ones.
+fn bell(count: usize) -> Vec<f32> {
+    uniform(12 * count).chunks_exact(12).map(|values| values.iter().sum::<f32>() * 0.02).collect()
+}
+
+/// Relative root mean square error of encoding and decoding.
+fn relative_error(encoding: Encoding, values: &[f32]) -> f64 {
+    let mut bytes = vec![0; encoding.bytes_of(values.len())];
+    encoding.encode(values, &mut bytes);
+    let mut decoded = vec![0.0; values.len()];
+    encoding.decode(&bytes, &mut decoded);
+    let square = |pairs: &mut dyn Iterator<Item = f32>| pairs.map(|value| f64::from(value).powi(2)).sum::<f64>();
+    let error = square(&mut values.iter().zip(&decoded).map(|(value, decoded)| value - decoded));
+    (error / square(&mut values.iter().copied())).sqrt()
+}
+
+/// Ratcheted a little above what is measured.
 #[test]
 fn the_error_of_each_type_is_bounded() {
     let values = bell(1 << 16);
@@ -74,7 +90,8 @@ fn the_error_of_each_type_is_bounded() {
         (Encoding::F32, 0.0),
         (Encoding::F16, 0.0003),
         (Encoding::BF16, 0.0025),
-        // 0.5 % is the format's own limit on a normal distribution; the bytes are the reference's (above).
+        // Half a percent is out of reach on a bell: the reference's own decoder gives 0.523 % for the reference's own bytes of
+        // these values, which are ours too (above), and 0.377 % for uniform ones (docs/accuracy.md).
         (Encoding::Q8_0, 0.0053),
         (Encoding::Q6K, 0.02),
         (Encoding::Q5K, 0.04),
@@ -85,16 +102,11 @@ fn the_error_of_each_type_is_bounded() {
         (Encoding::Q4_0, 0.1),
     ];
     for (encoding, bound) in bounds {
-        let mut bytes = vec![0; encoding.bytes_of(values.len())];
-        encoding.encode(&values, &mut bytes);
-        let mut decoded = vec![0.0; values.len()];
-        encoding.decode(&bytes, &mut decoded);
-        let square = |pairs: &mut dyn Iterator<Item = f32>| pairs.map(|value| f64::from(value).powi(2)).sum::<f64>();
-        let error = square(&mut values.iter().zip(&decoded).map(|(value, decoded)| value - decoded));
-        let relative = (error / square(&mut values.iter().copied())).sqrt();
+        let relative = relative_error(encoding, &values);
         println!("{encoding}: {relative:.5}");
         assert!(relative <= bound, "{encoding}: {relative}");
     }
+    assert!(relative_error(Encoding::Q8_0, &uniform(1 << 16)) <= 0.0038);
 }
 
 #[test]

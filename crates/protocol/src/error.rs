@@ -84,6 +84,8 @@ error_codes! {
     StorageFailed = "STORAGE_FAILED", 500, false, 1;
     /// The architecture or tokenizer is known by name only.
     ModelUnsupported = "MODEL_UNSUPPORTED", 422, false, 1;
+    /// The vocabulary of a model file or checkpoint contradicts itself, or is larger than any there is.
+    TokenizerInvalid = "TOKENIZER_INVALID", 422, false, 1;
     /// The worker process ended before it was ready.
     WorkerStartFailed = "WORKER_START_FAILED", 500, false, 1;
     /// The worker was not ready in time.

@@ -4,5 +4,6 @@ pub mod conformance;
 pub mod corpus;
 pub mod fake_worker;
 pub mod hub;
+pub mod memory;
 pub mod real_model;
 pub mod tiny_model;

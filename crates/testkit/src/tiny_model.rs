@@ -186,6 +186,11 @@ impl TinyFile {
         self.metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value)
     }
 
+    /// Sets a key to a list of texts.
+    pub fn set_texts<S: AsRef<[u8]>>(self, key: &str, texts: impl IntoIterator<Item = S>) -> TinyFile {
+        self.set(key, texts.into_iter().collect::<StringArray>())
+    }
+
     /// Sets a key, in its place if it is there, else at the end.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> TinyFile {
         let value = value.into();

@@ -15,4 +15,5 @@ pub use detokenizer::Detokenizer;
 pub use pre_tokenizer::pre_tokenizers;
 pub use stop::{StopMatch, StopMatcher};
 pub use template::{ChatMessage, ChatTemplate, TemplateError};
+pub use tokenizer::{MAX_ADDED_BYTES, MAX_ADDED_TOKENS, MAX_MERGES, MAX_TOKEN_BYTES, MAX_TOKENS};
 pub use tokenizer::{TokenId, Tokenizer, TokenizerError};

@@ -156,6 +156,11 @@ mod tests {
             let template = ChatTemplate::new(source).expect("a template");
             template.render(&user("x"), "", "").expect_err(source);
         }
+        // Deeper than any stack, in each thing that nests.
+        for (open, close) in [("{{ ", " }}"), ("(", ")"), ("[", "]"), ("{% if x %}", "{% endif %}"), ("{{ -", "x }}")] {
+            let deep = format!("{{{{ {}{} }}}}", open.repeat(100_000), close.repeat(100_000));
+            assert!(ChatTemplate::new(&deep[..deep.len().min(super::SOURCE_LIMIT_BYTES)]).is_err(), "{open}");
+        }
         let loud = "{% for a in range(9999) %}{{ messages[0].content }}{% endfor %}";
         let error = ChatTemplate::new(loud).expect("a template").render(&user(&"x".repeat(10_000)), "", "");
         assert!(matches!(error, Err(TemplateError::Budget)), "{error:?}");

@@ -1,6 +1,7 @@
 //! Text to token ids and back, from the `tokenizer.ggml.*` metadata of a GGUF file.
 
 use std::collections::{BTreeSet, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gguf::{Metadata, MetadataError};
 use tokenizers::AddedToken;
@@ -47,6 +48,31 @@ fn invalid(reason: impl Into<String>) -> TokenizerError {
     TokenizerError::Invalid { reason: reason.into() }
 }
 
+/// Most tokens of a vocabulary: twice as many as the largest published one has (2^18).
+pub const MAX_TOKENS: usize = 1 << 19;
+/// Most merges: four times as many as the largest published list has (some 2^18).
+pub const MAX_MERGES: usize = 1 << 20;
+/// Longest token, in bytes. The longest published ones are runs of 128 spaces, which take 256.
+pub const MAX_TOKEN_BYTES: usize = 1 << 12;
+/// Most tokens that are matched as a whole; the longest published list has some 6,000 unused entries.
+pub const MAX_ADDED_TOKENS: usize = 1 << 16;
+/// All of them, in bytes: a search automaton with a state a byte is built. The list above takes 70 kB.
+pub const MAX_ADDED_BYTES: usize = 1 << 20;
+
+/// A text of a file as far as an error shows it.
+fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+/// Runs code of the tokenizer library, which has panicked on damaged vocabularies before: a file must not end a process.
+fn contained<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, TokenizerError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(invalid(error.to_string())),
+        Err(_) => Err(invalid("the tokenizer library gave up on it")),
+    }
+}
+
 /// `tokenizer.ggml.token_type` of ordinary text.
 const TYPE_NORMAL: i32 = 1;
 /// `tokenizer.ggml.token_type` of a token that steers the model and never is text.
@@ -84,18 +110,16 @@ impl Tokenizer {
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
         let model = metadata.str("tokenizer.ggml.model")?;
         if model != "gpt2" {
-            return Err(TokenizerError::UnknownModel { name: model.chars().take(64).collect() });
+            return Err(TokenizerError::UnknownModel { name: shown(model) });
         }
         // Files older than the key were made with GPT-2's rule.
         let pre = metadata.opt_str("tokenizer.ggml.pre")?.unwrap_or("gpt-2");
         let Some(rule) = pre_tokenizer::find(pre) else {
-            return Err(TokenizerError::UnknownPreTokenizer { name: pre.chars().take(64).collect() });
+            return Err(TokenizerError::UnknownPreTokenizer { name: shown(pre) });
         };
-        let vocabulary = Vocabulary::read(metadata)?;
-        let bpe = BPE::builder()
-            .vocab_and_merges(vocabulary.ids.clone(), vocabulary.merges(metadata)?)
-            .build()
-            .map_err(|error| invalid(error.to_string()))?;
+        let (vocabulary, ids) = Vocabulary::read(metadata)?;
+        let merges = merges(metadata, &ids)?;
+        let bpe = contained(|| BPE::builder().vocab_and_merges(ids, merges).build())?;
         let mut encoder = tokenizers::Tokenizer::new(bpe);
         encoder.with_pre_tokenizer(Some(rule));
         vocabulary.register_added_tokens(&mut encoder)?;
@@ -183,12 +207,15 @@ impl Tokenizer {
 struct Vocabulary {
     tokens: Vec<String>,
     types: Vec<i32>,
-    ids: Vocab,
 }
 
 impl Vocabulary {
-    fn read(metadata: &Metadata) -> Result<Self, TokenizerError> {
-        let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
+    /// The vocabulary, and its ids by token.
+    fn read(metadata: &Metadata) -> Result<(Self, Vocab), TokenizerError> {
+        let tokens = strings(metadata, "tokenizer.ggml.tokens", (MAX_TOKENS, MAX_TOKEN_BYTES))?;
+        if tokens.is_empty() {
+            return Err(invalid("`tokenizer.ggml.tokens` is empty"));
+        }
         let types = metadata.opt_i32_array("tokenizer.ggml.token_type")?;
         let types = types.map_or_else(|| vec![TYPE_NORMAL; tokens.len()], std::borrow::Cow::into_owned);
         if types.len() != tokens.len() {
@@ -200,43 +227,49 @@ impl Vocabulary {
         let mut ids = Vocab::default();
         for (id, token) in (0..).zip(&tokens) {
             if ids.insert(token.clone(), id).is_some() {
+                let token = shown(token);
                 return Err(invalid(format!("`tokenizer.ggml.tokens` has {token:?} twice, at {id} and before")));
             }
         }
-        Ok(Self { tokens, types, ids })
+        let vocabulary = Self { tokens, types };
+        vocabulary.check_added_tokens()?;
+        Ok((vocabulary, ids))
     }
 
-    /// The merges, each checked: both halves and the whole must be tokens. The library slices a buffer of the longest
-    /// token by these lengths and panics on a merge that is longer.
-    fn merges(&self, metadata: &Metadata) -> Result<Vec<(String, String)>, TokenizerError> {
-        let merges = strings(metadata, "tokenizer.ggml.merges")?;
-        let parse = |merge: &str| {
-            let (left, right) = merge.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty())?;
-            let known = |text: &str| self.ids.contains_key(text);
-            (known(left) && known(right) && known(&format!("{left}{right}")))
-                .then(|| (left.to_owned(), right.to_owned()))
-        };
-        let checked = merges.iter().enumerate().map(|(index, merge)| {
-            parse(merge).ok_or_else(|| {
-                let merge: String = merge.chars().take(64).collect();
-                invalid(format!(
-                    "`tokenizer.ggml.merges` entry {index}, {merge:?}, is not two tokens that make a third"
-                ))
-            })
-        });
-        checked.collect()
+    /// Tokens of one type, with their ids.
+    fn of_type(&self, wanted: i32) -> impl Iterator<Item = (usize, &String)> {
+        let entries = self.tokens.iter().zip(&self.types).enumerate();
+        entries.filter(move |(_, (_, kind))| **kind == wanted).map(|(id, (token, _))| (id, token))
     }
 
+    /// Whether the tokens that are matched as a whole can be: they have a text, and are few.
+    fn check_added_tokens(&self) -> Result<(), TokenizerError> {
+        let (mut count, mut bytes) = (0, 0);
+        for (id, token) in self.of_type(TYPE_CONTROL).chain(self.of_type(TYPE_USER_DEFINED)) {
+            if token.is_empty() {
+                return Err(invalid(format!(
+                    "`tokenizer.ggml.tokens` entry {id} is matched as a whole, but has no text"
+                )));
+            }
+            count += 1;
+            bytes += token.len();
+        }
+        if count > MAX_ADDED_TOKENS || bytes > MAX_ADDED_BYTES {
+            return Err(invalid(format!(
+                "{count} tokens of {bytes} bytes are matched as a whole, the limits are {MAX_ADDED_TOKENS} and {MAX_ADDED_BYTES}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Tokens that are matched as a whole, before anything is cut. Where one begins another, the longer one is found.
     fn register_added_tokens(&self, encoder: &mut tokenizers::Tokenizer) -> Result<(), TokenizerError> {
-        let of_type = |wanted: i32, special: bool| {
-            let entries = self.tokens.iter().zip(&self.types).filter(move |(_, kind)| **kind == wanted);
-            // An empty token would match everywhere.
-            let entries = entries.filter(|(token, _)| !token.is_empty());
-            entries.map(|(token, _)| AddedToken::from(token.clone(), special).normalized(false)).collect::<Vec<_>>()
+        let added = |wanted: i32, special: bool| {
+            let tokens = self.of_type(wanted).map(|(_, token)| token.clone());
+            tokens.map(|token| AddedToken::from(token, special).normalized(false)).collect::<Vec<_>>()
         };
-        let error = |error: tokenizers::Error| invalid(error.to_string());
-        encoder.add_special_tokens(of_type(TYPE_CONTROL, true)).map_err(error)?;
-        encoder.add_tokens(of_type(TYPE_USER_DEFINED, false)).map_err(error)?;
+        contained(|| encoder.add_special_tokens(added(TYPE_CONTROL, true)))?;
+        contained(|| encoder.add_tokens(added(TYPE_USER_DEFINED, false)))?;
         if encoder.get_vocab_size(true) != self.tokens.len() {
             return Err(invalid("an added token is not part of the vocabulary"));
         }
@@ -249,6 +282,7 @@ impl Vocabulary {
             TYPE_CONTROL => Ok(Box::default()),
             TYPE_USER_DEFINED => Ok(token.as_bytes().into()),
             _ => byte_level::bytes_of(token, &table).map(Vec::into_boxed_slice).ok_or_else(|| {
+                let token = shown(token);
                 invalid(format!("`tokenizer.ggml.tokens` entry {index}, {token:?}, is outside the byte alphabet"))
             }),
         };
@@ -284,9 +318,39 @@ impl Vocabulary {
     }
 }
 
-fn strings(metadata: &Metadata, key: &str) -> Result<Vec<String>, TokenizerError> {
+/// The merges, each checked: both halves and the whole must be tokens. The library slices a buffer of the longest token by
+/// these lengths and panics on a merge that is longer.
+fn merges(metadata: &Metadata, ids: &Vocab) -> Result<Vec<(String, String)>, TokenizerError> {
+    let merges = strings(metadata, "tokenizer.ggml.merges", (MAX_MERGES, 2 * MAX_TOKEN_BYTES + 1))?;
+    let parse = |merge: &str| {
+        let (left, right) = merge.split_once(' ').filter(|(left, right)| !left.is_empty() && !right.is_empty())?;
+        let known = |text: &str| ids.contains_key(text);
+        (known(left) && known(right) && known(&format!("{left}{right}"))).then(|| (left.to_owned(), right.to_owned()))
+    };
+    let checked = merges.iter().enumerate().map(|(index, merge)| {
+        parse(merge).ok_or_else(|| {
+            let merge = shown(merge);
+            invalid(format!("`tokenizer.ggml.merges` entry {index}, {merge:?}, is not two tokens that make a third"))
+        })
+    });
+    checked.collect()
+}
+
+/// A list of texts, at most so many and each of at most so many bytes.
+fn strings(
+    metadata: &Metadata,
+    key: &str,
+    (most, longest_bytes): (usize, usize),
+) -> Result<Vec<String>, TokenizerError> {
     let entries = metadata.string_array(key)?;
+    if entries.len() > most {
+        return Err(invalid(format!("`{key}` has {} entries, the limit is {most}", entries.len())));
+    }
     let owned = entries.iter().enumerate().map(|(index, bytes)| {
+        if bytes.len() > longest_bytes {
+            let found = bytes.len();
+            return Err(invalid(format!("`{key}` entry {index} has {found} bytes, the limit is {longest_bytes}")));
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| invalid(format!("`{key}` entry {index} is not UTF-8")))?;
         Ok(text.to_owned())
     });

@@ -120,8 +120,8 @@ pub(crate) fn load_error_code(error: &LoadError) -> ErrorCode {
         | LoadError::Configuration { .. }
         | LoadError::Program { .. }
         | LoadError::TensorType { .. }
-        | LoadError::UnusedTensor { .. }
-        | LoadError::Tokenizer { .. } => ErrorCode::ModelInvalid,
+        | LoadError::UnusedTensor { .. } => ErrorCode::ModelInvalid,
+        LoadError::Tokenizer { .. } => ErrorCode::TokenizerInvalid,
         LoadError::TooLarge { .. } => ErrorCode::InsufficientMemory,
         LoadError::Device { .. } => ErrorCode::GpuUnavailable,
         LoadError::Cancelled => ErrorCode::Draining,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::worker::{Callback, NONCE_VARIABLE};
 use testkit::conformance::{self, Options};
+use testkit::memory::peak_resident_bytes;
 use testkit::tiny_model::TinyLlama;
 
 const NONCE: &str = "0123456789abcdef";
@@ -178,6 +179,47 @@ fn models_that_cannot_be_run_are_named_and_the_process_ends() {
         assert!(process.get("/health").contains("\"status\":\"failed\""));
         assert_eq!(process.wait(Duration::from_secs(10)), 1, "{name}");
     }
+}
+
+/// T17: whatever a file says of its tokens, the process lives, says what is wrong, and ends when it meant to.
+#[test]
+fn a_hostile_tokenizer_is_named_and_the_process_lives_until_its_linger() {
+    const MAX_PEAK_BYTES: u64 = 512 << 20;
+    let directory = tempfile::tempdir().expect("a folder");
+    let count = TinyLlama::vocab_size() as usize;
+    let with =
+        |key: &str, texts: Vec<String>| TinyLlama::default().build().set_texts(&format!("tokenizer.ggml.{key}"), texts);
+    let tokens = |special: &str| {
+        let tokens = (0..count).map(|id| if id == 1 { special.to_owned() } else { format!("t{id}") });
+        with("tokens", tokens.collect()).set_texts("tokenizer.ggml.merges", [""; 0])
+    };
+    let cases = [
+        ("merges", with("merges", vec![format!("t {}", "h".repeat(5_000))])),
+        ("the limit is", with("merges", vec!["t h".to_owned(); 2_000_000])),
+        ("tokenizer.ggml.tokens", with("tokens", vec!["a".to_owned(); count])),
+        ("has no text", tokens("")),
+        ("the limit is", tokens(&"x".repeat(1 << 20))),
+        ("eos_token_id", TinyLlama::default().build().set("tokenizer.ggml.eos_token_id", 1_u64 << 40)),
+        ("token_type", TinyLlama::default().build().set("tokenizer.ggml.token_type", vec![1_i32])),
+        ("chat_template", TinyLlama::default().build().set("tokenizer.chat_template", 1_u32)),
+    ];
+    // Side by side, because each one lingers.
+    std::thread::scope(|scope| {
+        for (index, (name, file)) in cases.into_iter().enumerate() {
+            let path = directory.path().join(format!("{index}.gguf"));
+            scope.spawn(move || {
+                file.write(&path).expect("a file");
+                let process = Process::start(&path);
+                let progress = process.get("/v1/loading/progress");
+                assert!(progress.contains("TOKENIZER_INVALID") && progress.contains(name), "{name}: {progress}");
+                let peak_bytes = peak_resident_bytes(process.callback.pid);
+                assert!(peak_bytes.is_none_or(|bytes| bytes < MAX_PEAK_BYTES), "{name}: {peak_bytes:?}");
+                assert!(process.get("/health").contains("\"status\":\"failed\""), "{name}");
+                assert_eq!(process.status(), None, "{name}: it still answers");
+                assert_eq!(process.wait(Duration::from_secs(30)), 1, "{name}");
+            });
+        }
+    });
 }
 
 #[test]

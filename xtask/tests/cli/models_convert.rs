@@ -19,9 +19,14 @@ fn golden() -> PathBuf {
 
 /// A hub with the tiny gpt2, and a home whose catalog has it as a checkpoint to convert.
 fn home() -> (Home, Hub) {
-    let mut repo = Repo::new("org/gpt2", COMMIT);
+    home_with("gpt2", "gpt2", "f32")
+}
+
+/// The same with any of the tiny checkpoints, under an id of the catalog.
+fn home_with(id: &str, input: &str, outtype: &str) -> (Home, Hub) {
+    let mut repo = Repo::new(&format!("org/{id}"), COMMIT);
     let mut files = String::new();
-    let folder = fs::read_dir(checkpoint("gpt2")).expect("the golden checkpoint");
+    let folder = fs::read_dir(checkpoint(input)).expect("the golden checkpoint");
     for entry in folder.flatten() {
         let (name, bytes) = (entry.file_name().into_string().expect("a name"), fs::read(entry.path()).expect("a file"));
         files +=
@@ -31,9 +36,9 @@ fn home() -> (Home, Hub) {
     let hub = Hub::builder().repo(repo).start();
     let home = Home::new().with("HF_ENDPOINT", &hub.endpoint());
     let catalog = format!(
-        "schema = 1\n[[model]]\nid = \"gpt2\"\nrepo = \"org/gpt2\"\nrevision = \"{COMMIT}\"\n\
-         convert = {{ from = \"safetensors\", outtype = \"f32\" }}\nlicense = \"MIT\"\ngated = false\n\
-         architecture = \"gpt2\"\ntokenizer = \"gpt2/gpt-2\"\ncontext_length = 64\nfiles = [\n{files}]\n"
+        "schema = 1\n[[model]]\nid = \"{id}\"\nrepo = \"org/{id}\"\nrevision = \"{COMMIT}\"\n\
+         convert = {{ from = \"safetensors\", outtype = \"{outtype}\" }}\nlicense = \"MIT\"\ngated = false\n\
+         architecture = \"{id}\"\ntokenizer = \"gpt2/gpt-2\"\ncontext_length = 64\nfiles = [\n{files}]\n"
     );
     fs::write(home.path("catalog.toml"), catalog).expect("a catalog");
     (home, hub)
@@ -74,6 +79,31 @@ fn a_checkpoint_is_fetched_and_converted_in_one_go() {
     let refused = home.run(&["infer", "--model", "gpt2", "--prompt", "x"]);
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("`gpt2`") && refused.stderr.contains("hint: "), "{refused:?}");
+}
+
+/// In two shards, with a layer torn between them, and every hash of the provenance is the hub's.
+#[test]
+fn granite_is_fetched_and_converted_in_one_go() {
+    let (home, _hub) = home_with("granite", "granite-4.0-micro", "bf16");
+    let done = document(&home, &["models", "download", "granite", "--json"]);
+    let path = done["files"][0]["path"].as_str().expect("the converted file comes first");
+    assert!(path.ends_with("/granite/granite-bf16.gguf"), "{path}");
+    let provenance = document(&home, &["models", "info", "granite", "--json"])["header"]["provenance"].to_string();
+    for entry in fs::read_dir(checkpoint("granite-4.0-micro")).expect("the golden checkpoint").flatten() {
+        let hash = sha256_hex(&fs::read(entry.path()).expect("a file"));
+        assert!(provenance.contains(&hash), "{:?}: {provenance}", entry.file_name());
+    }
+    // A shard that somebody wrote to since it was verified is not taken at its word.
+    let folder = Path::new(path).parent().expect("a folder");
+    let shard = folder.join("model-00002-of-00002.safetensors");
+    let mut bytes = fs::read(&shard).expect("a shard");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::remove_file(&shard).expect("removed");
+    fs::write(&shard, bytes).expect("damaged");
+    let refused = home.run(&["models", "convert", "granite", "--outtype", "q8_0"]);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("model-00002-of-00002.safetensors"), "{refused:?}");
 }
 
 #[test]

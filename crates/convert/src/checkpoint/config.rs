@@ -1,84 +1,15 @@
 //! `config.json` as typed hyperparameters. What a checkpoint leaves out is what the training library would fill in
 //! (transformers 4.57, per class), because the reference converter reads the configuration through it.
 
+mod raw;
+
 use std::path::{Path, PathBuf};
 
 use architectures::Architecture;
-use serde::Deserialize;
-use serde_json::Value;
 
+use self::raw::{RawConfig, RawRope};
 use super::files;
 use crate::error::ConvertError;
-
-/// What is read of the file. Other keys do not reach the output.
-#[derive(Debug, Deserialize)]
-struct RawConfig {
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(rename = "_name_or_path")]
-    name_or_path: Option<String>,
-    vocab_size: Option<u64>,
-    #[serde(alias = "n_layer")]
-    num_hidden_layers: Option<u64>,
-    max_position_embeddings: Option<u64>,
-    n_ctx: Option<u64>,
-    n_positions: Option<u64>,
-    #[serde(alias = "n_embd")]
-    hidden_size: Option<u64>,
-    intermediate_size: Option<u64>,
-    #[serde(alias = "n_head")]
-    num_attention_heads: Option<u64>,
-    num_key_value_heads: Option<u64>,
-    head_dim: Option<u64>,
-    rms_norm_eps: Option<f64>,
-    layer_norm_epsilon: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RawRope>,
-    rope_parameters: Option<RawRope>,
-    original_max_position_embeddings: Option<u64>,
-    partial_rotary_factor: Option<f64>,
-    sliding_window: Option<u64>,
-    attention_multiplier: Option<f64>,
-    embedding_multiplier: Option<f64>,
-    residual_multiplier: Option<f64>,
-    logits_scaling: Option<f64>,
-    num_local_experts: Option<u64>,
-    num_experts_per_tok: Option<u64>,
-    shared_intermediate_size: Option<u64>,
-    layer_types: Option<Vec<String>>,
-    mamba_d_conv: Option<u64>,
-    mamba_d_state: Option<u64>,
-    mamba_n_groups: Option<u64>,
-    mamba_n_heads: Option<u64>,
-    mamba_expand: Option<u64>,
-    quantization_config: Option<Value>,
-    bos_token_id: Option<Value>,
-    eos_token_id: Option<Value>,
-    unk_token_id: Option<Value>,
-    sep_token_id: Option<Value>,
-    pad_token_id: Option<Value>,
-    cls_token_id: Option<Value>,
-    mask_token_id: Option<Value>,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawRope {
-    rope_type: Option<String>,
-    /// The older name of `rope_type`; both may be there.
-    r#type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<u64>,
-    extrapolation_factor: Option<f64>,
-    attention_factor: Option<f64>,
-    attn_factor: Option<f64>,
-    beta_fast: Option<f64>,
-    beta_slow: Option<f64>,
-    long_factor: Option<Vec<f64>>,
-    short_factor: Option<Vec<f64>>,
-}
 
 /// How positions are stretched beyond what the model was first trained for.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,7 +97,7 @@ impl Hyperparameters {
 const MAX_WIDTH: u64 = 1 << 18;
 const MAX_BLOCKS: u64 = 1 << 10;
 const MAX_CONTEXT: u64 = 1 << 26;
-const MAX_VOCABULARY: u64 = 1 << 24;
+const MAX_VOCABULARY: u64 = text::MAX_TOKENS as u64;
 
 /// Reads and checks `config.json` of `directory`.
 pub(crate) fn read(directory: &Path) -> Result<Hyperparameters, ConvertError> {

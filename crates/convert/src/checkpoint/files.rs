@@ -15,6 +15,13 @@ use crate::safetensors::{MAX_TENSORS, Shard};
 /// Greatest text file that is read: tokenizer.json of 250 k tokens takes 35 MB.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
+/// Greatest JSON file that is kept as free JSON, which takes forty times as much memory. The largest published
+/// tokenizer_config.json takes 1.2 MB.
+const MAX_FREE_JSON_BYTES: usize = 4 << 20;
+
+/// Longest text of a parser that an error shows.
+const MAX_REASON_CHARACTERS: usize = 300;
+
 /// Endings of files that run code when they are read.
 const PICKLED: [&str; 5] = [".bin", ".pt", ".pth", ".pkl", ".ckpt"];
 
@@ -42,9 +49,26 @@ pub(crate) fn read_text(path: &Path) -> Result<Option<Vec<u8>>, ConvertError> {
 /// Reads a small JSON file; `None` where there is none.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConvertError> {
     let Some(bytes) = read_text(path)? else { return Ok(None) };
-    // The whole file is text in memory by now, and serde_json bounds its depth.
-    let parsed = serde_json::from_slice(&bytes);
-    parsed.map(Some).map_err(|error| ConvertError::invalid(path, error.to_string()))
+    if bytes.len() > MAX_FREE_JSON_BYTES {
+        return Err(ConvertError::invalid(path, format!("more than {MAX_FREE_JSON_BYTES} bytes")));
+    }
+    parse(path, &bytes).map(Some)
+}
+
+/// Reads a JSON file whose type bounds everything it reads into; `None` where there is none.
+pub(crate) fn read_large_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConvertError> {
+    read_text(path)?.map(|bytes| parse(path, &bytes)).transpose()
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ConvertError> {
+    // serde_json bounds the depth. What it says may hold a text of the file.
+    serde_json::from_slice(bytes).map_err(|error| {
+        let reason = error.to_string();
+        let shown: String = reason.chars().take(MAX_REASON_CHARACTERS).collect();
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let place = if shown.len() == reason.len() { String::new() } else { format!("…{place}") };
+        ConvertError::invalid(path, format!("{shown}{place}"))
+    })
 }
 
 /// The index of a checkpoint in shards. Unknown keys are other tools' business.
@@ -91,7 +115,7 @@ impl<'de> Deserialize<'de> for RawWeightMap {
 /// Opens every shard of a checkpoint, in the order of their names, and checks them against the index.
 pub(crate) fn open_shards(directory: &Path) -> Result<Vec<Shard>, ConvertError> {
     let index_path = directory.join(INDEX);
-    let Some(index) = read_json::<RawIndex>(&index_path)? else { return open_single(directory) };
+    let Some(index) = read_large_json::<RawIndex>(&index_path)? else { return open_single(directory) };
     let by_file = check_index(&index_path, &index)?;
     // Everything the index says is known to be sound before the first of its files is opened.
     for name in by_file.keys() {

@@ -35,7 +35,7 @@ pub(crate) fn name(tokenizer: &TokenizerJson, architecture: &str, given: Option<
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    let steps = steps(&tokenizer.pre_tokenizer);
+    let steps = steps(&tokenizer.pre_tokenizer.0);
     let known = match steps.as_slice() {
         [Step::ByteLevel] => Some("gpt-2"),
         [Step::Digits, Step::ByteLevel] if architecture == "granite" => Some("refact"),
@@ -56,6 +56,15 @@ pub(crate) fn name(tokenizer: &TokenizerJson, architecture: &str, given: Option<
              qwen2, dbrx, tekken, …)"
                 .to_owned(),
         ),
+    })
+}
+
+/// Whether every step is one whose work is known, and bounded: an expression of somebody else's can take for ever.
+pub(crate) fn is_known(definition: &Value) -> bool {
+    steps(definition).iter().all(|step| match step {
+        Step::Digits | Step::ByteLevel => true,
+        Step::Split(pattern) => [GPT4, QWEN2, TEKKEN].contains(&pattern.as_str()),
+        Step::Other(_) => false,
     })
 }
 

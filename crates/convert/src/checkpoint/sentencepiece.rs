@@ -4,8 +4,7 @@
 //! here; a code generator and its build step would be larger than this file. Source of the field numbers:
 //! `sentencepiece_model.proto`.
 
-/// Most pieces; the largest vocabularies in use have 2^18.
-const MAX_PIECES: usize = 1 << 20;
+use text::MAX_TOKENS;
 
 /// A piece of the vocabulary.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,8 +70,8 @@ pub(crate) fn pieces(bytes: &[u8]) -> Result<Vec<Piece>, String> {
         let at = bytes.len() - model.0.len();
         let broken = || format!("not a sentencepiece model: damaged at byte {at}");
         if let (1, Field::Bytes(message)) = model.next_field().ok_or_else(broken)? {
-            if pieces.len() == MAX_PIECES {
-                return Err(format!("more than {MAX_PIECES} pieces"));
+            if pieces.len() == MAX_TOKENS {
+                return Err(format!("more than {MAX_TOKENS} pieces"));
             }
             pieces.push(piece(message).ok_or_else(broken)?);
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use text::MAX_MERGES;
 
 use super::config::Hyperparameters;
 use super::files;
@@ -77,7 +78,7 @@ pub(crate) fn write(
 }
 
 fn merges(files: &Files<'_>) -> Result<Vec<String>, ConvertError> {
-    let in_json = files.tokenizer.map(|tokenizer| &tokenizer.model.merges).filter(|merges| !merges.is_empty());
+    let in_json = files.tokenizer.map(|tokenizer| &tokenizer.model.merges.0).filter(|merges| !merges.is_empty());
     if let Some(merges) = in_json {
         return Ok(merges.iter().map(super::tokenizer_json::Merge::text).collect());
     }
@@ -92,7 +93,11 @@ fn merges(files: &Files<'_>) -> Result<Vec<String>, ConvertError> {
             _ => None,
         }
     });
-    Ok(pairs.collect())
+    let merges: Vec<String> = pairs.take(MAX_MERGES + 1).collect();
+    if merges.len() > MAX_MERGES {
+        return Err(ConvertError::invalid(&path, format!("more than {MAX_MERGES} merges")));
+    }
+    Ok(merges)
 }
 
 fn special_token(entry: &Value) -> Option<&str> {
@@ -135,7 +140,7 @@ impl Special<'_> {
                 self.set_token(kind, value);
             }
         }
-        let definition = &tokenizer.post_processor;
+        let definition = &tokenizer.post_processor.0;
         let several = definition["processors"].as_array();
         let processors: Vec<&Value> = several.map_or_else(|| vec![definition], |several| several.iter().collect());
         for processor in processors {
@@ -214,7 +219,7 @@ impl Special<'_> {
     /// What tokenizer_config.json says, ids through the added tokens of tokenizer.json.
     fn configured(&mut self) {
         let Some(config) = self.config.clone() else { return };
-        let added = self.files.tokenizer.map(|tokenizer| tokenizer.added_tokens.as_slice()).unwrap_or_default();
+        let added = self.files.tokenizer.map(|tokenizer| tokenizer.added_tokens.0.as_slice()).unwrap_or_default();
         for (kind, _) in KINDS.iter().take(self.kinds) {
             if let Some(add) = config.other.get(&format!("add_{kind}_token")).and_then(Value::as_bool) {
                 self.set_add(kind, add);

@@ -1,34 +1,45 @@
 //! What is read of `tokenizer.json` and `tokenizer_config.json`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
+use text::{MAX_ADDED_TOKENS, MAX_MERGES};
+
+use super::bounded::{Bounded, Ids, Part};
 
 /// `tokenizer.json`.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct TokenizerJson {
     #[serde(default)]
-    pub(crate) added_tokens: Vec<AddedToken>,
+    pub(crate) added_tokens: Bounded<AddedToken, MAX_ADDED_TOKENS>,
     #[serde(default)]
-    pub(crate) pre_tokenizer: Value,
+    pub(crate) normalizer: Part,
     #[serde(default)]
-    pub(crate) post_processor: Value,
+    pub(crate) pre_tokenizer: Part,
     #[serde(default)]
-    pub(crate) decoder: Value,
+    pub(crate) post_processor: Part,
+    #[serde(default)]
+    pub(crate) decoder: Part,
     #[serde(default)]
     pub(crate) model: Model,
 }
 
 /// A token that is matched as a whole.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct AddedToken {
     pub(crate) id: u32,
     pub(crate) content: String,
     #[serde(default)]
     pub(crate) special: bool,
+    /// Whether it is looked for after the normalizer; absent, where it is no special one.
+    pub(crate) normalized: Option<bool>,
+    #[serde(default)]
+    pub(crate) single_word: bool,
+    #[serde(default)]
+    pub(crate) lstrip: bool,
+    #[serde(default)]
+    pub(crate) rstrip: bool,
 }
 
 /// The model of `tokenizer.json`.
@@ -37,44 +48,18 @@ pub(crate) struct Model {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     #[serde(default)]
-    pub(crate) vocab: Pieces,
+    pub(crate) vocab: Ids,
     #[serde(default)]
-    pub(crate) merges: Vec<Merge>,
+    pub(crate) merges: Bounded<Merge, MAX_MERGES>,
+    pub(crate) unk_token: Option<String>,
+    pub(crate) continuing_subword_prefix: Option<String>,
+    pub(crate) end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    pub(crate) fuse_unk: bool,
     #[serde(default)]
     pub(crate) byte_fallback: bool,
     #[serde(default)]
     pub(crate) ignore_merges: bool,
-}
-
-/// Tokens and ids; empty where the vocabulary is of another kind.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Pieces(pub(crate) BTreeMap<String, u32>);
-
-impl<'de> Deserialize<'de> for Pieces {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Pieces;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a vocabulary")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Pieces, A::Error> {
-                let mut pieces = BTreeMap::new();
-                while let Some((token, id)) = entries.next_entry()? {
-                    pieces.insert(token, id);
-                }
-                Ok(Pieces(pieces))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pieces, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Pieces::default())
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
 }
 
 /// A merge, in either of the two styles.

@@ -1,14 +1,15 @@
 //! The tokenizer's keys: tokens, scores and types from `tokenizer.model`, `tokenizer.json`, or `vocab.json` and `merges.txt`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use text::{MAX_ADDED_BYTES, MAX_ADDED_TOKENS, MAX_TOKEN_BYTES};
 
+use super::bounded::{Ids, Part};
 use super::config::{Family, Hyperparameters};
 use super::keys::Keys;
 use super::special::{self, Files};
-use super::tokenizer_json::{AddedToken, TokenizerConfig, TokenizerJson, text_of};
+use super::tokenizer_json::{AddedToken, DecoderEntry, TokenizerConfig, TokenizerJson, text_of};
 use super::{files, pre_tokenizer, sentencepiece};
 use crate::error::ConvertError;
 
@@ -48,16 +49,57 @@ impl Vocabulary {
             self.kinds[id] = kind;
         }
     }
+
+    /// Refuses what no reader of the file could take: the limits of `text`, tokens without a text that are matched as a whole,
+    /// scores that are no numbers. `path` is the file that the vocabulary is from.
+    fn check(&self, path: &Path) -> Result<(), ConvertError> {
+        let refuse = |reason: String| Err(ConvertError::invalid(path, reason));
+        let (mut count, mut bytes) = (0, 0);
+        for (id, (token, kind)) in self.tokens.iter().zip(&self.kinds).enumerate() {
+            if token.len() > MAX_TOKEN_BYTES {
+                return refuse(format!("token {id} has {} bytes, the limit is {MAX_TOKEN_BYTES}", token.len()));
+            }
+            if std::str::from_utf8(token).is_err() {
+                return refuse(format!("token {id} is not UTF-8"));
+            }
+            if ![kind::CONTROL, kind::USER_DEFINED].contains(kind) {
+                continue;
+            }
+            if token.is_empty() {
+                return refuse(format!("token {id} is matched as a whole, but has no text"));
+            }
+            count += 1;
+            bytes += token.len();
+        }
+        if count > MAX_ADDED_TOKENS || bytes > MAX_ADDED_BYTES {
+            return refuse(format!("{count} tokens of {bytes} bytes are matched as a whole"));
+        }
+        match self.scores.iter().position(|score| !score.is_finite()) {
+            Some(id) => refuse(format!("token {id} has a score that is no number")),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Writes the keys of the tokenizer.
+/// Writes the keys of the tokenizer. What comes back is the tokenizer.json that the finished file is compared with, if there
+/// is one that tokenizes.
 pub(crate) fn write(
     keys: &mut Keys,
     directory: &Path,
     model: &Hyperparameters,
     given_pre: Option<&str>,
-) -> Result<(), ConvertError> {
-    let tokenizer: Option<TokenizerJson> = files::read_json(&directory.join("tokenizer.json"))?;
+) -> Result<Option<PathBuf>, ConvertError> {
+    write_keys(keys, directory, model, given_pre).map_err(ConvertError::of_tokenizer)
+}
+
+fn write_keys(
+    keys: &mut Keys,
+    directory: &Path,
+    model: &Hyperparameters,
+    given_pre: Option<&str>,
+) -> Result<Option<PathBuf>, ConvertError> {
+    let json_path = directory.join("tokenizer.json");
+    let tokenizer: Option<TokenizerJson> = files::read_large_json(&json_path)?;
     let config: Option<TokenizerConfig> = files::read_json(&directory.join("tokenizer_config.json"))?;
     let files = Files { directory, tokenizer: tokenizer.as_ref(), config: config.as_ref() };
     let is_llama = match model.family {
@@ -77,11 +119,13 @@ pub(crate) fn write(
         Some(bytes) => {
             let pieces = sentencepiece::pieces(&bytes).map_err(|reason| ConvertError::invalid(&pieces_path, reason))?;
             let vocabulary = from_pieces(&files, model, &pieces, is_phi3)?;
+            vocabulary.check(&pieces_path)?;
             write_pieces(keys, &files, model, vocabulary)?;
         }
         None if is_phi3 => return Err(ConvertError::Missing { what: "the tokenizer", path: pieces_path }),
         None if is_hf_llama => {
             let vocabulary = from_byte_fallback(&files)?;
+            vocabulary.check(&json_path)?;
             write_pieces(keys, &files, model, vocabulary)?;
         }
         None => write_bpe(keys, &files, model, given_pre)?,
@@ -95,14 +139,16 @@ pub(crate) fn write(
             keys.count(format!("tokenizer.ggml.{key}_token_id"), id);
         }
     }
-    Ok(())
+    // A stub that only lists added tokens tokenizes nothing.
+    let encodes = tokenizer.filter(|json| !json.model.vocab.0.is_empty() && !json.pre_tokenizer.0.is_null());
+    Ok(encodes.map(|_| json_path))
 }
 
 /// Whether tokenizer.json holds a sentencepiece vocabulary.
 fn is_byte_fallback(tokenizer: &TokenizerJson) -> bool {
     tokenizer.model.kind.as_deref() == Some("BPE")
         && tokenizer.model.byte_fallback
-        && tokenizer.decoder["type"] == "Sequence"
+        && tokenizer.decoder.0["type"] == "Sequence"
 }
 
 fn write_pieces(
@@ -154,27 +200,35 @@ fn from_pieces(
         vocabulary.set(id, piece.text.clone(), (piece.score, kind));
     }
     let path = files.directory.join("added_tokens.json");
-    let others: BTreeMap<String, u32> = super::files::read_json(&path)?.unwrap_or_default();
+    let Ids(others) = super::files::read_large_json(&path)?.unwrap_or_default();
     for (token, id) in others {
         vocabulary.set(id as usize, token, (-1_000.0, kind::USER_DEFINED));
     }
-    let entries = files.config.map(|config| &config.added_tokens_decoder).into_iter().flatten();
-    for (id, entry) in entries {
-        let Ok(id) = id.parse::<usize>() else {
-            let path = files.directory.join("tokenizer_config.json");
-            return Err(ConvertError::invalid(&path, "`added_tokens_decoder` has a key that is no id"));
-        };
+    for (id, entry) in configured(files)? {
         let (text, kind) =
             if is_phi3 { verbatim(&entry.content, entry.special) } else { added(&entry.content, entry.special) };
-        vocabulary.set(id, text, (-1_000.0, kind));
+        vocabulary.set(id as usize, text, (-1_000.0, kind));
     }
     if is_phi3 {
-        for token in files.tokenizer.map(|tokenizer| tokenizer.added_tokens.as_slice()).unwrap_or_default() {
+        for token in files.tokenizer.map(|tokenizer| tokenizer.added_tokens.0.as_slice()).unwrap_or_default() {
             let (text, kind) = verbatim(&token.content, token.special);
             vocabulary.set(token.id as usize, text, (-1_000.0, kind));
         }
     }
     Ok(vocabulary)
+}
+
+/// `added_tokens_decoder` of tokenizer_config.json.
+fn configured<'a>(files: &Files<'a>) -> Result<Vec<(u32, &'a DecoderEntry)>, ConvertError> {
+    let entries = files.config.map(|config| &config.added_tokens_decoder).into_iter().flatten();
+    let parsed = entries.map(|(id, entry)| {
+        let id = id.parse().map_err(|_| {
+            let path = files.directory.join("tokenizer_config.json");
+            ConvertError::invalid(&path, "`added_tokens_decoder` has a key that is no id")
+        });
+        Ok((id?, entry))
+    });
+    parsed.collect()
 }
 
 /// As Phi-3's added tokens are written: by their flag alone.
@@ -208,7 +262,7 @@ fn from_byte_fallback(files: &Files<'_>) -> Result<Vocabulary, ConvertError> {
         vocabulary.kinds.push(kind);
     }
     let mut others: Vec<&AddedToken> =
-        tokenizer.added_tokens.iter().filter(|token| token.id as usize >= tokens.len()).collect();
+        tokenizer.added_tokens.0.iter().filter(|token| token.id as usize >= tokens.len()).collect();
     others.sort_by_key(|token| token.id);
     for token in others {
         let is_control = specials.contains(&token.content.as_str());
@@ -247,6 +301,9 @@ fn write_bpe(
     given_pre: Option<&str>,
 ) -> Result<(), ConvertError> {
     let (path, base, others) = bpe_tokens(files)?;
+    if base.is_empty() {
+        return Err(ConvertError::invalid(&path, "the vocabulary is empty"));
+    }
     let mut tokens = by_id(&path, base.into_iter())?;
     for token in &others {
         tokens.insert(token.id, token.content.clone());
@@ -267,8 +324,9 @@ fn write_bpe(
         let (text, kind) = added(&token.content, token.special);
         vocabulary.set(token.id as usize, text, (0.0, kind));
     }
+    vocabulary.check(&path)?;
     let gpt2 = TokenizerJson {
-        pre_tokenizer: serde_json::json!({"type": "ByteLevel", "add_prefix_space": false}),
+        pre_tokenizer: Part(serde_json::json!({"type": "ByteLevel", "add_prefix_space": false})),
         ..TokenizerJson::default()
     };
     let definition = match (files.tokenizer, &model.family) {
@@ -290,7 +348,7 @@ fn write_bpe(
     special::write(keys, files, model, (true, None))
 }
 
-type BpeTokens = (std::path::PathBuf, Vec<(u32, String)>, Vec<AddedToken>);
+type BpeTokens = (PathBuf, Vec<(u32, String)>, Vec<AddedToken>);
 
 /// The tokens of tokenizer.json, or of vocab.json with what the configuration adds.
 fn bpe_tokens(files: &Files<'_>) -> Result<BpeTokens, ConvertError> {
@@ -302,25 +360,24 @@ fn bpe_tokens(files: &Files<'_>) -> Result<BpeTokens, ConvertError> {
             return Err(ConvertError::unsupported(format!("tokenizers of the kind `{kind}` cannot be converted")));
         }
         let base = tokenizer.model.vocab.0.iter().map(|(token, id)| (*id, token.clone())).collect();
-        return Ok((path, base, tokenizer.added_tokens.clone()));
+        return Ok((path, base, tokenizer.added_tokens.0.clone()));
     }
     let path = files.directory.join("vocab.json");
-    let Some(vocabulary) = super::files::read_json::<BTreeMap<String, u32>>(&path)? else {
+    let Some(Ids(vocabulary)) = super::files::read_large_json(&path)? else {
         let path = files.directory.join("tokenizer.json");
         return Err(ConvertError::Missing { what: "the tokenizer", path });
     };
     let mut others: Vec<AddedToken> = Vec::new();
     let mut add = |content: &str, id: u32, special: bool| {
-        others.push(AddedToken { id, content: content.to_owned(), special });
+        others.push(AddedToken { id, content: content.to_owned(), special, ..AddedToken::default() });
     };
     let added_path = files.directory.join("added_tokens.json");
-    for (token, id) in super::files::read_json::<BTreeMap<String, u32>>(&added_path)?.unwrap_or_default() {
+    let Ids(added) = super::files::read_large_json(&added_path)?.unwrap_or_default();
+    for (token, id) in added {
         add(&token, id, false);
     }
-    for (id, entry) in files.config.map(|config| &config.added_tokens_decoder).into_iter().flatten() {
-        if let Ok(id) = id.parse() {
-            add(&entry.content, id, entry.special);
-        }
+    for (id, entry) in configured(files)? {
+        add(&entry.content, id, entry.special);
     }
     // The class's own special token, and those that the configuration names.
     for text in special_texts(files.config).into_iter().chain(["<|endoftext|>"]) {
@@ -330,12 +387,4 @@ fn bpe_tokens(files: &Files<'_>) -> Result<BpeTokens, ConvertError> {
     }
     let base = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
     Ok((path, base, others))
-}
-
-/// The tokenizer.json that the finished file is compared with; `None` where there is none.
-pub(crate) fn reference(directory: &Path) -> Option<std::path::PathBuf> {
-    let path = directory.join("tokenizer.json");
-    // A stub that only lists added tokens tokenizes nothing.
-    let tokenizer: TokenizerJson = files::read_json(&path).ok()??;
-    (!tokenizer.model.vocab.0.is_empty() && !matches!(tokenizer.pre_tokenizer, Value::Null)).then_some(path)
 }

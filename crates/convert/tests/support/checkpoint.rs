@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use convert::checkpoint::{self, Outtype};
+use convert::{ConvertError, Event, Report};
 use serde_json::{Map, Value, json};
 
 /// A tensor to write: name, type, dimensions, bytes.
@@ -111,4 +114,19 @@ impl Sizes {
         write_safetensors(&directory.join("model.safetensors"), &tensors);
         tensors
     }
+}
+
+/// Converts to F16 with one thread and no provenance.
+pub fn convert_with(directory: &Path, output: &Path, pre: Option<&str>) -> Result<Report, ConvertError> {
+    let request = checkpoint::Request {
+        directory,
+        output,
+        outtype: Outtype::F16,
+        model_name: None,
+        pre,
+        provenance: None,
+        allow_nonfinite: false,
+        threads: 1,
+    };
+    checkpoint::convert(&request, &mut |_: Event| {}, &AtomicBool::new(false))
 }

@@ -1,5 +1,7 @@
 //! `bench models`: fetching, hashing and converting beside curl, the hub's own client, openssl and the reference converter.
 
+mod conversion;
+
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
-use crate::download::absolute;
 use crate::failure::Failure;
 use crate::output::{Output, table};
 use crate::process::{Call, Group, print_plan};
@@ -39,24 +40,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=99))]
     rounds: u64,
     #[command(flatten)]
-    conversion: ConversionArgs,
-}
-
-/// What a conversion is compared with; without these, none is.
-#[derive(Debug, clap::Args)]
-struct ConversionArgs {
-    /// Convert this checkpoint too, beside the reference converter
-    #[arg(long, value_name = "DIR", requires = "reference_source")]
-    checkpoint: Option<PathBuf>,
-    /// Where `convert_hf_to_gguf.py` lies, with the parts it imports
-    #[arg(long, value_name = "DIR", requires = "checkpoint")]
-    reference_source: Option<PathBuf>,
-    /// A Python that can run it: torch, transformers, sentencepiece
-    #[arg(long, value_name = "PATH", default_value = "python3")]
-    reference_python: PathBuf,
-    /// The checkpoint's pre-tokenizer, in the converters' words
-    #[arg(long, value_name = "NAME", default_value = "smollm")]
-    pre: String,
+    conversion: conversion::ConversionArgs,
 }
 
 #[derive(Serialize)]
@@ -147,48 +131,6 @@ impl Bench {
         let title = format!("Hashing {size}, one core");
         let contenders = [Some(self.verify(&fast)?), self.openssl(file)];
         tables.push(self.compare(title, contenders.into_iter().flatten().collect())?);
-        Ok(tables)
-    }
-
-    /// Ours beside the reference, f32 and the smallest type that the reference writes itself.
-    fn conversions(&self, root: &Path, args: &ConversionArgs) -> Result<Vec<Table>, Failure> {
-        let (Some(checkpoint), Some(source)) = (&args.checkpoint, &args.reference_source) else {
-            return Ok(Vec::new());
-        };
-        let marks = Marks::read(root)?;
-        let call = binaries::plan(root, Product::Convert, Profile::Release, &marks);
-        let converter = binaries::build(self.output, &call, Product::Convert, Show::Work)?.path;
-        let script = root.join("crates/convert/tests/golden/make.py");
-        let checkpoint = absolute(checkpoint);
-        let mut tables = Vec::new();
-        for outtype in ["f32", "q8_0"] {
-            let file = |name: &str| self.scratch.0.join(name);
-            let ours = |provenance: &str| {
-                let words = ["checkpoint", "--outtype", outtype, "--pre", &args.pre, "--provenance", provenance];
-                let paths =
-                    ["--output".into(), file("ours.gguf").into_os_string(), checkpoint.clone().into_os_string()];
-                Call::new(&converter).args(words).args(paths)
-            };
-            let reference = Call::new(&args.reference_python).args([script.as_os_str(), "_run".as_ref()]);
-            let reference = reference.args([source.as_os_str(), args.pre.as_ref(), "--".as_ref()]);
-            let reference = reference.args([checkpoint.as_os_str(), "--outtype".as_ref(), outtype.as_ref()]);
-            let reference = reference.args(["--outfile".as_ref(), file("reference.gguf").as_os_str()]);
-            let reference = reference.args(["--model-name", "Bench"]).env("HF_HUB_OFFLINE", "1");
-            let contenders = vec![
-                Contender {
-                    name: "llorch-convert --provenance none",
-                    call: ours("none"),
-                    prepare: self.without("ours.gguf"),
-                },
-                // Hashes the source too.
-                Contender { name: "llorch-convert", call: ours("full"), prepare: self.without("ours.gguf") },
-                Contender { name: "convert_hf_to_gguf.py", call: reference, prepare: self.without("reference.gguf") },
-            ];
-            let name = checkpoint.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            tables.push(
-                self.compare(format!("Conversion of {name} to {outtype} (ours hashes and reads back)"), contenders)?,
-            );
-        }
         Ok(tables)
     }
 
