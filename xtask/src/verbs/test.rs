@@ -13,6 +13,10 @@ use crate::failure::Failure;
 use crate::process::{Call, Group, print_plan};
 use crate::{cargo, interrupt, output::Output, workspace};
 
+mod needs;
+
+use needs::Missing;
+
 /// Names the model file that tests run on (`testkit::real_model` reads it).
 const MODEL_VARIABLE: &str = "LLORCH_TEST_MODEL";
 /// The model that tests run on, and the default of `infer`.
@@ -23,7 +27,8 @@ const SMOKE: (&str, &str) = ("1, 2, 3, 4, 5, 6,", " 7, 8, 9, 10, 11, 12, 13");
 
 /// Run the tests
 ///
-/// Sets up what they need: the model `smollm2` in the store, the programs they start. Says which tiers it skipped and
+/// Sets up what they need: the model `smollm2` in the store, the programs they start, an sshd and login shells (as root, in
+/// CI or with --yes; else it names the command). Says which tiers it skipped and
 /// why. What follows `--` goes to the test runner: cargo-nextest where it is installed, `cargo test` where not.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
@@ -124,11 +129,15 @@ fn run_tiers(globals: &Globals, tiers: &[Tier], extra: &[String]) -> Result<u8, 
     interrupt::watch()?;
     let shelf = Shelf::open(globals)?;
     let model = shelf.ensure(output, &shelf.require_runnable(MODEL)?)?.model_file();
+    let with_system = tiers.contains(&Tier::Unit) || tiers.contains(&Tier::Integration);
+    let missing = if with_system { needs::provide(output, globals.yes)? } else { Missing::default() };
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
     for tier in tiers {
         interrupt::check()?;
         output.note(format_args!("tests: {}", tier.name()));
-        match run_tier(output, &root, &model, plan(&root, *tier, runner, extra)) {
+        let calls = plan(&root, *tier, runner, extra).into_iter();
+        let calls = calls.map(|call| call.env(MODEL_VARIABLE, &model).env(needs::MISSING_VARIABLE, missing.variable()));
+        match run_tier(output, &root, calls.collect()) {
             Ok(()) => passed.push(tier.name()),
             Err(failure) if failure.is_interrupt() => return Err(failure),
             Err(failure) => failed.push((tier.name(), failure)),
@@ -179,9 +188,8 @@ fn plan(root: &Path, tier: Tier, runner: Runner, extra: &[String]) -> Vec<Call> 
     }
 }
 
-fn run_tier(output: Output, root: &Path, model: &Path, calls: Vec<Call>) -> Result<(), Failure> {
+fn run_tier(output: Output, root: &Path, calls: Vec<Call>) -> Result<(), Failure> {
     for call in calls {
-        let call = call.env(MODEL_VARIABLE, model);
         output.command(&call);
         if call.to_string().contains(" xtask infer ") {
             smoke(output, root, &call)?;
