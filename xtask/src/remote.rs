@@ -24,7 +24,7 @@ use far::{Place, Verb};
 use group::{Printer, Stream};
 use select::Host;
 use session::{Sink, Source, Task};
-use snapshot::Snapshot;
+use snapshot::{Pending, Snapshot};
 use sync::Synced;
 
 use self::connection::{Connection, Ssh};
@@ -62,7 +62,7 @@ struct Run<'a> {
     remote: &'a Remote,
     forwarding: &'a Forwarding,
     /// The working tree, if it is sent.
-    snapshot: Option<Snapshot>,
+    snapshot: Option<Arc<Pending>>,
     /// Width of the terminal, if one host has it for itself.
     columns: Option<u16>,
     /// Says whose line is whose, if there are several.
@@ -171,7 +171,7 @@ fn ask_first(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Fo
 
 fn run(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwarding) -> Result<u8, Failure> {
     let output = globals.output;
-    let snapshot = if forwarding.sync { Some(Snapshot::take(&workspace::require()?)?) } else { None };
+    let snapshot = if forwarding.sync { Some(Pending::start(&workspace::require()?)) } else { None };
     let mut run = Run { remote, forwarding, snapshot, columns: None, printer: None };
     if let [host] = hosts {
         run.columns = terminal::columns().filter(|_| !output.is_quiet());
@@ -185,7 +185,8 @@ fn run(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwardi
 impl Run<'_> {
     fn on(&self, globals: &Globals, host: &Host) -> Result<u8, Failure> {
         let connection = Connection::open(&self.remote.ssh, host)?;
-        let synced = self.snapshot.as_ref().map(|snapshot| sync_shown(globals, &connection, snapshot)).transpose()?;
+        let synced =
+            self.snapshot.as_ref().map(|snapshot| sync_shown(globals, &connection, snapshot.wait()?)).transpose()?;
         let forwarding = self.forwarding;
         let place = Place::on(host, synced.map(|synced| synced.path), forwarding.needs_checkout)?;
         if forwarding.fetches {

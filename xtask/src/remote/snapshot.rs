@@ -4,6 +4,7 @@
 //! named by a commit that nothing refers to. Sending it is `sync.rs`'s.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::far::plain_name;
 use super::random_word;
@@ -14,6 +15,31 @@ use crate::process::{Call, Group};
 /// The same tree gives the same commit, whenever it is taken and by whom: nothing is sent twice.
 const DATE: &str = "1000000000 +0000";
 const PERSON: (&str, &str) = ("llorch", "llorch@localhost");
+
+/// A snapshot that is taken while connections are made: whoever needs it first waits for it.
+pub struct Pending {
+    root: PathBuf,
+    taken: OnceLock<Result<Snapshot, Failure>>,
+}
+
+impl Pending {
+    /// Begins.
+    pub fn start(root: &Path) -> Arc<Self> {
+        let pending = Arc::new(Self { root: root.to_owned(), taken: OnceLock::new() });
+        let early = Arc::clone(&pending);
+        // Whoever waits gets the failure.
+        std::thread::spawn(move || early.wait().map(drop));
+        pending
+    }
+
+    /// The snapshot.
+    ///
+    /// # Errors
+    /// See [`Snapshot::take`].
+    pub fn wait(&self) -> Result<&Snapshot, Failure> {
+        self.taken.get_or_init(|| Snapshot::take(&self.root)).as_ref().map_err(Clone::clone)
+    }
+}
 
 /// A working tree at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::process::print_plan;
 use crate::remote::connection::Connection;
-use crate::remote::snapshot::Snapshot;
+use crate::remote::snapshot::Pending;
 use crate::remote::{Remote, group, sync_shown};
 use crate::{interrupt, workspace};
 
@@ -45,12 +45,14 @@ impl Args {
             return print_plan(globals.output, &hosts.iter().map(|host| step(&host.name)).collect::<Vec<_>>());
         }
         interrupt::watch()?;
-        let snapshot = Snapshot::take(&root)?;
+        let pending = Pending::start(&root);
         let outcomes = group::side_by_side(
             &hosts,
             |host| host,
             |host| {
-                let synced = sync_shown(globals, &Connection::open(&remote.ssh, host)?, &snapshot)?;
+                let connection = Connection::open(&remote.ssh, host)?;
+                let snapshot = pending.wait()?;
+                let synced = sync_shown(globals, &connection, snapshot)?;
                 if !globals.output.json {
                     globals.output.line(&synced.path)?;
                 }
