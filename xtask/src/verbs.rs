@@ -10,6 +10,7 @@ mod build;
 mod ci;
 mod dev;
 mod docs;
+mod git;
 mod infer;
 mod install;
 mod models;
@@ -26,6 +27,8 @@ pub enum Verb {
     Models(models::Verb),
     #[command(subcommand)]
     Worker(worker::Verb),
+    #[command(subcommand)]
+    Git(git::Verb),
     #[command(subcommand)]
     Build(build::Verb),
     Install(install::Args),
@@ -49,6 +52,7 @@ impl Verb {
             Verb::Infer(args) => args.run(globals),
             Verb::Models(verb) => verb.run(globals),
             Verb::Worker(verb) => verb.run(globals),
+            Verb::Git(verb) => verb.run(globals),
             Verb::Build(verb) => verb.run(globals),
             Verb::Install(args) => args.run(globals),
             Verb::Test(verb) => verb.run(globals),
