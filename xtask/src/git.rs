@@ -15,6 +15,7 @@ pub mod losses;
 pub mod modules_file;
 pub mod names;
 pub mod parallel;
+pub mod place;
 pub mod repository;
 pub mod submodules;
 pub mod update;
@@ -49,14 +50,27 @@ pub fn answer(call: &Call) -> Result<Ended, Failure> {
     if ended.code == 0 { Ok(ended) } else { Err(refusal(call, &ended)) }
 }
 
-/// The failure of a call that ended with another exit code than 0.
+/// The failure of a call that ended with another exit code than 0, in git's own words.
 pub fn refusal(call: &Call, ended: &Ended) -> Failure {
     if let Err(interrupted) = interrupt::check() {
         return interrupted;
     }
     let mut said = ended.complaints();
     let first = said.len().saturating_sub(COMPLAINTS_MAX);
-    call.failed(ended.code).known(said.split_off(first))
+    let mut said = said.split_off(first).into_iter();
+    match said.next() {
+        Some(first) => {
+            let plain = ["fatal: ", "error: "].iter().find_map(|word| first.strip_prefix(word)).unwrap_or(&first);
+            Failure::new(format!("git: {plain}")).known(said.collect())
+        }
+        None => call.failed(ended.code),
+    }
+}
+
+/// Whether git said one of these words.
+pub fn said(failure: &Failure, words: &[&str]) -> bool {
+    let mut lines = failure.known.iter().chain([&failure.message]);
+    lines.any(|line| words.iter().any(|word| line.contains(word)))
 }
 
 /// The commit of the checkout, `-dirty` appended if files differ from it; `unknown` outside git. What lies in a

@@ -160,10 +160,18 @@ impl Tree {
         Ok(bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).map(<[u8]>::to_vec).collect())
     }
 
-    /// How the tree differs from its commit. Submodules count by their commits alone.
+    /// How the tree differs from its commit. Submodules count by their commits alone. Takes no lock, so that being killed
+    /// leaves none.
     pub fn changes(&self) -> Result<Changes, Failure> {
-        let words =
-            ["status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty", "--untracked-files=normal"];
+        let words = [
+            "--no-optional-locks",
+            "status",
+            "--porcelain=v2",
+            "--branch",
+            "-z",
+            "--ignore-submodules=dirty",
+            "--untracked-files=normal",
+        ];
         Ok(Changes::parse(&answer(&self.call().args(words))?.stdout))
     }
 

@@ -108,6 +108,11 @@ pub fn named(repository: &Repository, names: &[String]) -> Result<Vec<Submodule>
     look(repository, wanted)
 }
 
+/// The same submodules, looked at once more.
+pub fn again(repository: &Repository, submodules: &[Submodule]) -> Result<Vec<Submodule>, Failure> {
+    look(repository, submodules.iter().map(|one| one.declared.clone()).collect())
+}
+
 fn is_meant(declared: &Declared, name: &str) -> bool {
     let path = declared.path.as_str();
     let name = name.trim_end_matches('/');

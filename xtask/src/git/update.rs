@@ -5,7 +5,7 @@
 //! while that lasts. What git itself leaves of a killed checkout (locks, half of the files) is known by the mark.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,19 +13,28 @@ use super::backup::{Kept, unsaved_commits};
 use super::changes::Changes;
 use super::names::Commit;
 use super::parallel::Board;
+use super::place::{Place, parent, quoted, staging, worktree_link};
 use super::repository::{Repository, Tree};
 use super::submodules::{State, Submodule};
-use super::{answer, refusal};
+use super::{answer, refusal, said};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::process::Group;
 
-/// In a submodule's repository, while its files are being changed.
+/// In a submodule's repository, while it is being changed.
 const MARK: &str = "llorch-update";
+/// What the mark says before anything but locks can be left behind, and from when on files are half of one commit and half of
+/// another.
+const FETCHING: &str = "fetching\n";
+const CHECKING_OUT: &str = "checking out\n";
 /// The last commit that was fetched by its number alone: keeps it from being tidied away.
 const PINNED: &str = "refs/llorch/pinned";
 /// A lock of git's own that is older belongs to nobody, if an update of ours was killed.
 const LOCK_AGE: Duration = Duration::from_secs(3);
+/// What git says where a server is there and does not hand out single commits, or does not know this one.
+const REFUSED_BY_SERVER: [&str; 3] = ["not our ref", "unadvertised object", "does not allow request"];
+/// Paths with edits that an error lists.
+const EDITS_SHOWN: usize = 10;
 /// Between two looks at a lock.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -61,6 +70,8 @@ pub struct Updater<'a> {
     edits: Edits,
     /// The settings of the checkout are one file: one writer at a time.
     settings: Mutex<()>,
+    /// Whether another command had to end first: what was known of submodules may be old.
+    pub has_waited: bool,
     /// Holds the lock; never read.
     _lock: File,
 }
@@ -72,17 +83,17 @@ impl<'a> Updater<'a> {
         fs_err::create_dir_all(&folder)?;
         let path = folder.join("submodules.lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        let mut is_told = false;
+        let mut has_waited = false;
         // A file system that cannot lock spares nobody; git's own locks are still there.
         while let Err(TryLockError::WouldBlock) = lock.try_lock() {
-            if !std::mem::replace(&mut is_told, true) {
+            if !std::mem::replace(&mut has_waited, true) {
                 board.note("another command changes submodules here, waiting for it");
             }
             interrupt::check()?;
             std::thread::sleep(LOOK);
         }
         let _none = std::fs::remove_dir_all(staging(repository));
-        Ok(Self { repository, board, edits, settings: Mutex::new(()), _lock: lock })
+        Ok(Self { repository, board, edits, settings: Mutex::new(()), has_waited, _lock: lock })
     }
 
     /// Whether an update of the submodule was killed in the middle.
@@ -172,72 +183,95 @@ impl<'a> Updater<'a> {
     /// Changes a submodule that is here.
     fn change(&self, submodule: &Submodule, target: &Commit) -> Result<Outcome, Failure> {
         let tree = &submodule.tree;
-        let mark = tree.git_dir.join(MARK);
-        let is_resumed = mark.exists();
-        if is_resumed {
+        let mark = Mark(tree.git_dir.join(MARK));
+        let was_killed = mark.0.exists();
+        let is_torn = was_killed && mark.says(CHECKING_OUT);
+        if was_killed {
             self.clear_locks(tree, true)?;
         }
-        let is_settled = submodule.head() == Some(target) && self.edits == Edits::Refuse;
-        if is_settled && !is_resumed {
+        if submodule.head() == Some(target) && self.edits == Edits::Refuse && !was_killed {
             return Ok(Outcome::Unchanged);
         }
-        let changes = if is_resumed { tree.changes()? } else { submodule.changes.clone().unwrap_or_default() };
+        let changes = if was_killed { tree.changes()? } else { submodule.changes.clone().unwrap_or_default() };
         // The commit is what a checkout changes last.
         if changes.head.as_ref() == Some(target) && (!changes.has_edits() || self.edits == Edits::Refuse) {
-            let _none = std::fs::remove_file(&mark);
+            mark.remove();
             return Ok(Outcome::Unchanged);
         }
-        let kept = self.clear_the_way(submodule, &changes, is_resumed)?;
-        self.fetch(submodule, tree, target)?;
-        self.board.step(submodule.name(), "checking out");
+        let unsaved = self.refuse_work(submodule, &changes, is_torn)?;
         self.clear_locks(tree, false)?;
-        fs_err::write(&mark, format!("{target}\n"))?;
-        let force = (is_resumed || self.edits == Edits::Keep).then_some("--force");
+        if !is_torn {
+            mark.write(FETCHING)?;
+        }
+        let kept = match self.fetch(submodule, tree, target) {
+            Ok(()) => self.keep_work(tree, &changes, &unsaved)?,
+            Err(failure) if is_torn || failure.is_interrupt() => return Err(failure),
+            Err(failure) => {
+                mark.remove();
+                return Err(failure);
+            }
+        };
+        self.board.step(submodule.name(), "checking out");
+        mark.write(CHECKING_OUT)?;
+        let is_forced = is_torn || self.edits == Edits::Keep;
+        if is_forced && tree.operation() == Some("rebase") {
+            tree.ask(&["rebase", "--quit"])?;
+        }
+        if is_forced {
+            // Ends a merge too.
+            tree.ask(&["reset", "--hard", "--quiet"])?;
+        }
+        let force = is_forced.then_some("--force");
         let call = tree.call().args(["checkout", "--quiet", "--detach"]).args(force).args([target.as_str()]);
         let ended = call.ask(Group::Own)?;
         if ended.code != 0 {
-            // Git refused before it changed anything; it was not killed.
-            let _none = std::fs::remove_file(&mark);
-            return Err(refusal(&call, &ended));
+            let failure = refusal(&call, &ended);
+            if !failure.is_interrupt() {
+                // Git refused before it changed anything.
+                mark.remove();
+            }
+            let hint = format!("move what is in the way, or `cargo xtask git submodules reset {}`", submodule.name());
+            return Err(if failure.is_interrupt() { failure } else { failure.hint(hint) });
         }
-        fs_err::remove_file(&mark)?;
+        mark.remove();
         Ok(Outcome::Updated { from: changes.head, left_branch: changes.branch, kept })
     }
 
-    /// What somebody has done in the submodule is kept, or it is left alone.
-    fn clear_the_way(&self, submodule: &Submodule, changes: &Changes, is_resumed: bool) -> Result<Kept, Failure> {
-        let (tree, mut kept) = (&submodule.tree, Kept::default());
-        let path = &submodule.declared.path;
-        let is_kept = self.edits == Edits::Keep;
-        let operation = tree.operation();
-        if let (Some(operation), false) = (operation, is_kept) {
+    /// Leaves a submodule alone that somebody works in, unless that is to be kept. Its commits that nothing names.
+    fn refuse_work(&self, submodule: &Submodule, changes: &Changes, is_torn: bool) -> Result<Vec<Commit>, Failure> {
+        let (tree, path) = (&submodule.tree, &submodule.declared.path);
+        let is_detached = changes.head.is_some() && changes.branch.is_none();
+        let unsaved = if is_detached { unsaved_commits(tree)? } else { Vec::new() };
+        if self.edits == Edits::Keep {
+            return Ok(unsaved);
+        }
+        if let Some(operation) = tree.operation() {
             let message = format!("a {operation} is under way in it");
             return Err(Failure::new(message).hint(format!("git -C {path} {operation} --abort, or finish it")));
         }
-        let unsaved =
-            if changes.head.is_some() && changes.branch.is_none() { unsaved_commits(tree)? } else { Vec::new() };
-        if !is_kept && !unsaved.is_empty() {
+        if !unsaved.is_empty() {
             let message = format!("{} commits in it belong to no branch", unsaved.len());
             return Err(Failure::new(message).hint(format!("git -C {path} switch -c NAME, then again")));
         }
-        if changes.has_edits() && !is_kept && !is_resumed {
+        if changes.has_edits() && !is_torn {
             let message = format!("it has local edits ({}), and another commit is wanted", changes.words());
-            let hint =
-                format!("commit or stash them in `{path}`, or `cargo xtask git submodules reset {}`", submodule.name());
-            return Err(Failure::new(message).known(changes.edited().into_iter().take(10).collect()).hint(hint));
+            let name = submodule.name();
+            let hint = format!("commit or stash them in `{path}`, or `cargo xtask git submodules reset {name}`");
+            return Err(Failure::new(message)
+                .known(changes.edited().into_iter().take(EDITS_SHOWN).collect())
+                .hint(hint));
         }
+        Ok(unsaved)
+    }
+
+    /// Keeps what [`Updater::refuse_work`] let pass.
+    fn keep_work(&self, tree: &Tree, changes: &Changes, unsaved: &[Commit]) -> Result<Kept, Failure> {
+        let mut kept = Kept::default();
         if changes.has_edits() {
             kept.keep_changes(tree, &[])?;
         }
         if let (false, Some(head)) = (unsaved.is_empty(), &changes.head) {
             kept.keep_commit(tree, head)?;
-        }
-        if is_kept && (operation.is_some() || changes.has_edits()) {
-            if operation == Some("rebase") {
-                tree.ask(&["rebase", "--quit"])?;
-            }
-            // Ends a merge too.
-            tree.ask(&["reset", "--hard", "--quiet"])?;
         }
         Ok(kept)
     }
@@ -259,7 +293,7 @@ impl<'a> Updater<'a> {
         let ended = call.ask(Group::Own)?;
         if ended.code != 0 {
             let failure = refusal(&call, &ended);
-            if failure.is_interrupt() || !is_refused_by_server(&failure) {
+            if failure.is_interrupt() || !said(&failure, &REFUSED_BY_SERVER) {
                 return Err(failure.hint("check the network and the address in `.gitmodules`, then again"));
             }
             // The server hands out nothing but what its branches end with.
@@ -303,7 +337,38 @@ impl<'a> Updater<'a> {
             return Ok(());
         }
         let _one_at_a_time = self.settings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.repository.tree.ask(&["config", &format!("submodule.{}.active", declared.name), "true"]).map(drop)
+        let tree = &self.repository.tree;
+        let mark = Mark(tree.git_dir.join("llorch/settings"));
+        if mark.0.exists() {
+            self.clear_locks(tree, true)?;
+        }
+        mark.write(FETCHING)?;
+        tree.ask(&["config", &format!("submodule.{}.active", declared.name), "true"])?;
+        mark.remove();
+        Ok(())
+    }
+}
+
+impl Drop for Updater<'_> {
+    fn drop(&mut self) {
+        let _not_empty = std::fs::remove_dir(staging(self.repository));
+    }
+}
+
+/// Says, beside a submodule's index, that an update of ours is under way: whoever finds it knows that one was killed.
+struct Mark(PathBuf);
+
+impl Mark {
+    fn write(&self, text: &str) -> Result<(), Failure> {
+        Ok(fs_err::write(&self.0, text)?)
+    }
+
+    fn says(&self, text: &str) -> bool {
+        std::fs::read_to_string(&self.0).is_ok_and(|said| said == text)
+    }
+
+    fn remove(&self) {
+        let _not_there = std::fs::remove_file(&self.0);
     }
 }
 
@@ -313,97 +378,5 @@ fn about(name: &str, failure: Failure) -> Failure {
         failure
     } else {
         Failure { message: format!("`{name}`: {}", failure.message), ..failure }
-    }
-}
-
-/// Where a submodule is made before it is put in its place.
-struct Place {
-    git_dir: PathBuf,
-    files: PathBuf,
-    /// What the file `.git` in the folder says.
-    link: String,
-}
-
-impl Place {
-    /// Beside the submodule's folder, so that renaming moves nothing; below the repository, so that it is on its disk.
-    fn new(repository: &Repository, submodule: &Submodule) -> Result<Self, Failure> {
-        let (declared, tree) = (&submodule.declared, &submodule.tree);
-        let flat = declared.name.as_str().replace('/', "+");
-        let git_dir = staging(repository).join(format!("{flat}-{}", std::process::id()));
-        let folder = parent(&tree.folder)?;
-        fs_err::create_dir_all(folder)?;
-        let last = declared.path.as_str().rsplit('/').next().unwrap_or_default();
-        let prefix = format!(".{last}.llorch-");
-        // Left by a killed one: nobody else makes them while this lock is held.
-        for entry in fs_err::read_dir(folder)?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                let _busy = std::fs::remove_dir_all(entry.path());
-            }
-        }
-        let files = folder.join(format!("{prefix}{}", std::process::id()));
-        fs_err::create_dir_all(&git_dir)?;
-        fs_err::create_dir(&files)?;
-        let link = relative(&repository.tree.folder, &tree.folder, &tree.git_dir);
-        Ok(Self { git_dir, files, link })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // After a success neither is there any more.
-        let _moved = std::fs::remove_dir_all(&self.git_dir);
-        let _moved = std::fs::remove_dir_all(&self.files);
-    }
-}
-
-fn staging(repository: &Repository) -> PathBuf {
-    repository.tree.git_dir.join("llorch/staging")
-}
-
-fn worktree_link(repository: &Repository, submodule: &Submodule) -> String {
-    relative(&repository.tree.folder, &submodule.tree.git_dir, &submodule.tree.folder)
-}
-
-/// `to` as seen from the folder `from`: a relative path if both lie below `root`, so that a checkout can be moved.
-fn relative(root: &Path, from: &Path, to: &Path) -> String {
-    match (from.strip_prefix(root), to.strip_prefix(root)) {
-        (Ok(from), Ok(below)) => format!("{}{}", "../".repeat(from.components().count()), below.display()),
-        _ => to.display().to_string(),
-    }
-}
-
-fn parent(path: &Path) -> Result<&Path, Failure> {
-    path.parent().ok_or_else(|| Failure::new(format!("`{}` is the root of a disk", path.display())))
-}
-
-/// The text as a value in git's settings.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// Whether the server is there and does not hand out single commits, or does not know this one.
-fn is_refused_by_server(failure: &Failure) -> bool {
-    const WORDS: [&str; 3] = ["not our ref", "unadvertised object", "does not allow request"];
-    failure.known.iter().any(|line| WORDS.iter().any(|word| line.contains(word)))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::{quoted, relative};
-
-    #[test]
-    fn links_are_relative_within_the_checkout() {
-        let root = Path::new("/x/y");
-        let (folder, git) = (root.join("reference/a"), root.join(".git/modules/a"));
-        assert_eq!(relative(root, &folder, &git), "../../.git/modules/a");
-        assert_eq!(relative(root, &git, &folder), "../../../reference/a");
-        assert_eq!(relative(root, &folder, Path::new("/z/modules/a")), "/z/modules/a");
-    }
-
-    #[test]
-    fn settings_are_quoted() {
-        assert_eq!(quoted(r#"a\b"c"#), r#""a\\b\"c""#);
     }
 }

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::git::backup::Kept;
 use crate::git::parallel::{Board, each};
 use crate::git::repository::Repository;
-use crate::git::submodules::{State, Submodule};
+use crate::git::submodules::{self, State, Submodule};
 use crate::git::update::{Edits, Outcome, Updater};
 
 mod branch;
@@ -135,7 +135,9 @@ pub(super) fn bring(
     }
     let board = Board::new(globals.output);
     let updater = Updater::start(repository, &board, edits)?;
-    let outcomes = each(submodules, |submodule| {
+    // Whoever was waited for may have done it.
+    let fresh = if updater.has_waited { submodules::again(repository, submodules)? } else { submodules.to_vec() };
+    let outcomes = each(&fresh, |submodule| {
         let outcome = updater.bring(submodule);
         tell(globals, &board, submodule, &outcome).map(|brought| (brought, outcome.err()))
     });

@@ -11,7 +11,7 @@ use crate::git::names::BranchName;
 use crate::git::parallel::Board;
 use crate::git::repository::{Repository, Tree};
 use crate::git::submodules::{self, Submodule};
-use crate::git::{answer, refusal};
+use crate::git::{answer, refusal, said};
 use crate::interrupt;
 use crate::output::neutralise;
 use crate::process::{Group, print_plan};
@@ -179,7 +179,7 @@ fn fetch(tree: &Tree, branch: &BranchName, remote: &str, is_local: bool) -> Resu
         return Ok(true);
     }
     let failure = refusal(&call, &ended);
-    if failure.known.iter().any(|line| line.contains("couldn't find remote ref")) {
+    if said(&failure, &["couldn't find remote ref"]) {
         return Ok(false);
     }
     Err(failure.hint("check the network, then again; a branch that is here: `git checkout` in its folder"))

@@ -70,7 +70,8 @@ impl Args {
             }
         }
         interrupt::watch()?;
-        let submodules = if lines.is_empty() { Vec::new() } else { bring(globals, &repository, &wanted, Edits::Keep)? };
+        let is_settled = lines.is_empty() && submodule.is_here();
+        let submodules = if is_settled { Vec::new() } else { bring(globals, &repository, &wanted, Edits::Keep)? };
         if !thrown.untracked.is_empty() {
             submodule.tree.ask(&["clean", "--force", "-d", "--quiet"])?;
         }
