@@ -70,7 +70,7 @@ impl Verb {
         match self {
             Verb::Infer(_) | Verb::Models(_) | Verb::Worker(_) | Verb::Dev(_) => false,
             Verb::Remote(verb) => verb.needs_checkout(),
-            Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
+            Verb::Git(_) | Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
             Verb::Ci(_) | Verb::Tidy(_) | Verb::Docs(_) => true,
         }
     }
@@ -84,6 +84,7 @@ impl Verb {
     pub fn asks(&self) -> bool {
         match self {
             Verb::Models(verb) => verb.asks(),
+            Verb::Git(verb) => verb.asks(),
             _ => false,
         }
     }

@@ -2,12 +2,12 @@
 
 use clap::Subcommand;
 
-use super::models::ask;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::parallel::Board;
 use crate::git::repository::Tree;
 use crate::output::Output;
+use crate::question::ask;
 
 mod branches;
 mod clean;
@@ -50,6 +50,18 @@ impl Verb {
             Verb::Branches(args) => args.run(globals),
             Verb::Log(args) => args.run(globals),
             Verb::Submodules(verb) => verb.run(globals),
+        }
+    }
+}
+
+impl Verb {
+    /// Whether it asks before it takes something away.
+    pub fn asks(&self) -> bool {
+        match self {
+            Verb::Sync(args) => args.asks(),
+            Verb::Clean(args) => args.asks(),
+            Verb::Submodules(verb) => verb.asks(),
+            Verb::Status(_) | Verb::Pull(_) | Verb::Branches(_) | Verb::Log(_) => false,
         }
     }
 }

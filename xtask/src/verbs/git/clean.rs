@@ -39,6 +39,11 @@ struct Done {
 }
 
 impl Args {
+    /// Whether it may ask.
+    pub fn asks(&self) -> bool {
+        !self.force
+    }
+
     /// Lists, asks, moves.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (tree, output) = (Repository::open()?.tree, globals.output);

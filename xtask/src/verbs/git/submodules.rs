@@ -48,6 +48,13 @@ impl Verb {
     }
 }
 
+impl Verb {
+    /// Whether it asks before it takes something away.
+    pub fn asks(&self) -> bool {
+        matches!(self, Verb::Reset(_))
+    }
+}
+
 /// A submodule as it is printed.
 #[derive(Serialize)]
 pub(super) struct Row {

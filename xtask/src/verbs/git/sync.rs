@@ -67,6 +67,11 @@ struct Plan {
 }
 
 impl Args {
+    /// Whether it may ask.
+    pub fn asks(&self) -> bool {
+        !self.force
+    }
+
     /// Looks, asks, keeps, resets.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (repository, output) = (Repository::open()?, globals.output);
