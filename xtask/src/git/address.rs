@@ -3,14 +3,11 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// Longer than any address of a repository.
 const ADDRESS_BYTES_MAX: usize = 1024;
 
 /// An address that may be handed to git.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(String);
 
 /// Whether a repository on this machine may be named.

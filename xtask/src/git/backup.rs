@@ -22,7 +22,7 @@ const NAMES_MAX: u32 = 100;
 
 /// What was kept, and where.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub(crate) struct Kept {
     /// Reference to the changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<String>,

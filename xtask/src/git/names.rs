@@ -3,29 +3,23 @@
 
 use std::fmt;
 
-use serde::Serialize;
-
 /// Longer than any name people give; git itself ends at the file system's 255 bytes for one component.
 const NAME_BYTES_MAX: usize = 200;
 
 /// A submodule's name: what its repository is called below `.git/modules`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubmoduleName(String);
 
 /// A submodule's folder, relative to the root of the checkout, with `/`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FolderPath(String);
 
 /// A branch, without `refs/heads/`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BranchName(String);
 
 /// The full name of a commit: 40 hexadecimal digits, or 64 in a repository of SHA-256.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Commit(String);
 
 impl SubmoduleName {

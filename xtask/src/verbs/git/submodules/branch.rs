@@ -48,7 +48,7 @@ struct Document<'a> {
 struct Done<'a> {
     event: &'static str,
     submodule: &'a str,
-    branch: &'a BranchName,
+    branch: &'a str,
     commit: String,
 }
 
@@ -144,7 +144,7 @@ fn switch(globals: &Globals, submodule: &Submodule, branch: &BranchName) -> Resu
     if !output.json {
         output.note(format_args!("{}: on {branch}, at {commit}", submodule.declared.path));
     }
-    output.event(&Done { event: "done", submodule: name, branch, commit })?;
+    output.event(&Done { event: "done", submodule: name, branch: branch.as_str(), commit })?;
     Ok(0)
 }
 
