@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::process::{Call, Ended, Group};
+use crate::process::{Call, Ended, Group, exit_code};
 
 pub mod address;
 pub mod backup;
@@ -48,6 +48,17 @@ pub fn call(folder: &Path) -> Call {
 pub fn answer(call: &Call) -> Result<Ended, Failure> {
     let ended = call.ask(Group::Own)?;
     if ended.code == 0 { Ok(ended) } else { Err(refusal(call, &ended)) }
+}
+
+/// Runs a call that clears up after something that was interrupted; a Ctrl-C does not stop it.
+pub fn clear_up(call: &Call) -> Result<(), Failure> {
+    let expression = call.expression().stdin_null().stdout_null().stderr_null();
+    let ended = call.start(&expression)?;
+    let ended = ended.wait().map_err(|error| Failure::new(format!("cannot wait for `{call}`: {error}")))?;
+    match exit_code(ended.status) {
+        0 => Ok(()),
+        code => Err(call.failed(code)),
+    }
 }
 
 /// The failure of a call that ended with another exit code than 0, in git's own words.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::address::{self, Locality};
+use super::address::{self, Address, Locality};
 use super::changes::Changes;
 use super::names::{Commit, FolderPath, SubmoduleName};
 use super::{answer, call, refusal};
@@ -90,6 +90,17 @@ impl Repository {
     /// A submodule's working tree.
     pub fn submodule_tree(&self, name: &SubmoduleName, path: &FolderPath) -> Tree {
         Tree { folder: self.tree.folder.join(path.as_str()), git_dir: self.modules_dir(name), is_foreign: true }
+    }
+
+    /// Where the user has told git to fetch the submodule from, instead of where `.gitmodules` says: a mirror, a fork. It may
+    /// be on this machine, because nobody else writes these settings.
+    pub fn own_address(&self, name: &SubmoduleName) -> Result<Option<Address>, Failure> {
+        let key = format!("submodule.{name}.url");
+        let Some((_, value)) = self.settings.iter().rev().find(|(other, _)| *other == key) else { return Ok(None) };
+        Address::parse(value, Locality::Local).map(Some).map_err(|reason| {
+            let message = format!("the setting `{key}` is refused: `{value}`: it {reason}");
+            Failure::new(message).hint(format!("git config --unset {key}"))
+        })
     }
 
     /// Whether git itself would look at the submodule.

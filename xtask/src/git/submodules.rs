@@ -89,15 +89,26 @@ impl Submodule {
     }
 }
 
+/// What `.gitmodules` declares, with the user's own addresses.
+fn declared(repository: &Repository) -> Result<Vec<Declared>, Failure> {
+    let mut declared = modules_file::read(&repository.tree.folder, repository.locality)?;
+    for one in &mut declared {
+        if let Some(address) = repository.own_address(&one.name)? {
+            one.address = address;
+        }
+    }
+    Ok(declared)
+}
+
 /// Every submodule that is declared, looked at side by side.
 pub fn all(repository: &Repository) -> Result<Vec<Submodule>, Failure> {
-    let declared = modules_file::read(&repository.tree.folder, repository.locality)?;
+    let declared = declared(repository)?;
     look(repository, declared)
 }
 
 /// Those that `names` mean: by name, folder, or the folder's last part. All of them must be declared.
 pub fn named(repository: &Repository, names: &[String]) -> Result<Vec<Submodule>, Failure> {
-    let declared = modules_file::read(&repository.tree.folder, repository.locality)?;
+    let declared = declared(repository)?;
     let mut wanted: Vec<Declared> = Vec::new();
     for name in names {
         let found = declared.iter().find(|one| is_meant(one, name)).ok_or_else(|| unknown(name, &declared))?;

@@ -225,3 +225,17 @@ fn a_server_that_gives_no_single_commits_is_asked_for_all() {
     world.run(&["git", "submodules", "update", "candle"]).assert_failed(1, &["has no commit", &none]);
     assert_eq!(world.read("work/reference/candle/version"), "1\n");
 }
+
+#[test]
+fn a_mirror_in_the_users_own_settings_is_used() {
+    let world = World::new();
+    std::fs::rename(world.path("candle.git"), world.path("mirror.git")).expect("renamed");
+    world.git("work", &["config", "submodule.candle.url", &world.text("mirror.git")]);
+    world.git("work", &["remote", "set-url", "origin", "https://127.0.0.1:1/upstream"]);
+    let elsewhere = world.read("work/.gitmodules").replace("file://", "https://127.0.0.1:1");
+    world.write("work/.gitmodules", &elsewhere);
+    world.done(&["git", "submodules", "update", "candle"]);
+    assert_eq!(world.submodule("candle")["state"], "right");
+    world.git("work", &["config", "submodule.candle.url", "ext::sh -c x"]);
+    world.run(&["git", "submodules", "update", "candle"]).assert_failed(1, &["submodule.candle.url", "--unset"]);
+}

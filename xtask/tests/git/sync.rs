@@ -16,7 +16,11 @@ fn nothing_to_lose_is_no_question() {
 /// A checkout with something of everything that a reset takes.
 fn busy() -> World {
     let world = World::new();
-    world.commit_to("upstream.git", "main", &[("new", "theirs\n"), ("folder/inner", "theirs\n"), ("file", "theirs\n")]);
+    world.commit_to(
+        "upstream.git",
+        "main",
+        &[("new", "theirs\n"), ("folder/inner", "theirs\n"), ("file", "theirs\n"), ("ignored", "theirs\n")],
+    );
     world.write("work/Cargo.toml", "committed\n");
     world.git("work", &["commit", "--quiet", "-am", "local work"]);
     world.write("work/Cargo.toml", "edited\n");
@@ -25,6 +29,7 @@ fn busy() -> World {
     world.write("work/new", "in the way\n");
     world.write("work/folder", "a file where a folder comes\n");
     world.write("work/file/deep/down", "a folder where a file comes\n");
+    world.write("work/ignored", "ignored, and in the way\n");
     world.write("work/untracked", "in nobody's way\n");
     world
 }
@@ -79,6 +84,7 @@ fn what_is_lost_can_be_had_back() {
         );
         assert_eq!(world.git("work", &["diff", "--cached", "--name-only"]), "catalog.toml");
         assert_eq!(world.read("work/new"), "in the way\n");
+        assert_eq!(world.read("work/ignored"), "ignored, and in the way\n");
         assert_eq!(world.read("work/folder"), "a file where a folder comes\n");
         assert_eq!(world.read("work/file/deep/down"), "a folder where a file comes\n");
     }

@@ -95,6 +95,13 @@ fn rebase(tree: &Tree, upstream: &str) -> Result<(), Failure> {
     let call = tree.call().args(["rebase", "--quiet", "--autostash", "--end-of-options", upstream]);
     // In this group, because a signature may need the terminal.
     let ended = call.ask(Group::Shared)?;
+    let undo = tree.call().args(["rebase", "--abort"]);
+    if let Err(interrupted) = interrupt::check() {
+        if tree.operation() == Some("rebase") {
+            git::clear_up(&undo)?;
+        }
+        return Err(interrupted);
+    }
     let conflicts = tree.changes()?.conflicts;
     if ended.code == 0 && conflicts.is_empty() {
         return Ok(());
@@ -104,12 +111,11 @@ fn rebase(tree: &Tree, upstream: &str) -> Result<(), Failure> {
         let hint = "resolve the conflicts and `git stash drop`; the changes as they were are `git stash show -p`";
         return Err(Failure::new(message).known(conflicts).hint(hint));
     }
-    let refused = refusal(&call, &ended);
     if tree.operation() == Some("rebase") {
-        git::answer(&tree.call().args(["rebase", "--abort"]))?;
+        git::clear_up(&undo)?;
     }
-    if refused.is_interrupt() || conflicts.is_empty() {
-        return Err(refused);
+    if conflicts.is_empty() {
+        return Err(refusal(&call, &ended).hint("nothing was changed; settle that, then `cargo xtask git pull` again"));
     }
     let message = format!("your commits conflict with `{upstream}`; the pull was undone");
     Err(Failure::new(message).known(conflicts).hint(format!("git rebase {upstream}, which stops at each conflict")))

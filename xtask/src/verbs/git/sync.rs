@@ -100,9 +100,12 @@ impl Args {
                 return Ok(1);
             }
         }
-        let kept = plan.carry_out(&repository)?;
+        let kept = plan.keep(&repository)?;
         if !output.json {
             kept.words(None).iter().for_each(|line| output.note(line));
+        }
+        plan.reset(&repository)?;
+        if !output.json {
             output.note(format_args!("{MAIN} is at {}", plan.target.short()));
         }
         let repository = Repository::open()?;
@@ -165,8 +168,8 @@ fn edits_in_the_way(repository: &Repository, submodule: &Submodule, target: &Com
 }
 
 impl Plan {
-    /// Keeps what would be lost, then resets.
-    fn carry_out(&self, repository: &Repository) -> Result<Kept, Failure> {
+    /// Keeps what would be lost.
+    fn keep(&self, repository: &Repository) -> Result<Kept, Failure> {
         let (tree, mut kept) = (&repository.tree, Kept::default());
         if !self.losses.changes.is_empty() || !self.losses.in_the_way.is_empty() {
             kept.keep_changes(tree, &self.losses.in_the_way)?;
@@ -174,14 +177,19 @@ impl Plan {
         for commit in &self.lost_tips {
             kept.keep_commit(tree, commit)?;
         }
-        let target = self.target.as_str();
+        Ok(kept)
+    }
+
+    /// Checks out main, at its upstream.
+    fn reset(&self, repository: &Repository) -> Result<(), Failure> {
+        let (tree, target) = (&repository.tree, self.target.as_str());
         if self.changes.branch.as_deref() == Some(MAIN) {
             tree.ask(&["-c", "submodule.recurse=false", "reset", "--hard", "--quiet", target])?;
         } else {
             let call = ["-c", "submodule.recurse=false", "checkout", "--force", "--quiet", "-B", MAIN, target];
             tree.ask(&call)?;
         }
-        Ok(kept)
+        Ok(())
     }
 
     fn lost(&self) -> Lost {
