@@ -10,6 +10,15 @@ use super::parallel::each;
 use super::repository::{Repository, Tree, follow_link};
 use crate::failure::Failure;
 
+/// How closely submodules are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// At their commits alone, where that is all there is to know: one that is right is not searched for edits.
+    Commits,
+    /// At every file.
+    Edits,
+}
+
 /// How a submodule stands to the commit that the checkout names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
@@ -40,7 +49,7 @@ pub struct Submodule {
     pub pinned: Option<Commit>,
     /// How it stands.
     pub state: State,
-    /// What differs in it; `None` where it is not looked at.
+    /// What differs in it; `None` where that was not looked at.
     pub changes: Option<Changes>,
 }
 
@@ -80,7 +89,10 @@ impl Submodule {
 
     /// The commit that is checked out in it.
     pub fn head(&self) -> Option<&Commit> {
-        self.changes.as_ref()?.head.as_ref()
+        match &self.changes {
+            Some(changes) => changes.head.as_ref(),
+            None => self.pinned.as_ref().filter(|_| self.state == State::Right),
+        }
     }
 
     /// The branch that is checked out in it.
@@ -101,13 +113,12 @@ fn declared(repository: &Repository) -> Result<Vec<Declared>, Failure> {
 }
 
 /// Every submodule that is declared, looked at side by side.
-pub fn all(repository: &Repository) -> Result<Vec<Submodule>, Failure> {
-    let declared = declared(repository)?;
-    look(repository, declared)
+pub fn all(repository: &Repository, look: Look) -> Result<Vec<Submodule>, Failure> {
+    look_at_all(repository, declared(repository)?, look)
 }
 
 /// Those that `names` mean: by name, folder, or the folder's last part. All of them must be declared.
-pub fn named(repository: &Repository, names: &[String]) -> Result<Vec<Submodule>, Failure> {
+pub fn named(repository: &Repository, names: &[String], look: Look) -> Result<Vec<Submodule>, Failure> {
     let declared = declared(repository)?;
     let mut wanted: Vec<Declared> = Vec::new();
     for name in names {
@@ -116,12 +127,12 @@ pub fn named(repository: &Repository, names: &[String]) -> Result<Vec<Submodule>
             wanted.push(found.clone());
         }
     }
-    look(repository, wanted)
+    look_at_all(repository, wanted, look)
 }
 
 /// The same submodules, looked at once more.
 pub fn again(repository: &Repository, submodules: &[Submodule]) -> Result<Vec<Submodule>, Failure> {
-    look(repository, submodules.iter().map(|one| one.declared.clone()).collect())
+    look_at_all(repository, submodules.iter().map(|one| one.declared.clone()).collect(), Look::Edits)
 }
 
 fn is_meant(declared: &Declared, name: &str) -> bool {
@@ -137,7 +148,7 @@ fn unknown(name: &str, declared: &[Declared]) -> Failure {
 }
 
 /// The commits that the index names, then each submodule by itself.
-fn look(repository: &Repository, declared: Vec<Declared>) -> Result<Vec<Submodule>, Failure> {
+fn look_at_all(repository: &Repository, declared: Vec<Declared>, look: Look) -> Result<Vec<Submodule>, Failure> {
     if declared.is_empty() {
         return Ok(Vec::new());
     }
@@ -145,7 +156,7 @@ fn look(repository: &Repository, declared: Vec<Declared>) -> Result<Vec<Submodul
     call = call.args(declared.iter().map(|one| one.path.as_str()));
     let entries = super::answer(&call)?.stdout;
     let links: Vec<Link> = entries.split(|byte| *byte == 0).filter_map(Link::parse).collect();
-    each(&declared, |declared| look_at(repository, declared, &links)).into_iter().collect()
+    each(&declared, |declared| look_at(repository, declared, &links, look)).into_iter().collect()
 }
 
 /// A line of the index that names a commit.
@@ -167,14 +178,15 @@ impl Link {
     }
 }
 
-fn look_at(repository: &Repository, declared: &Declared, links: &[Link]) -> Result<Submodule, Failure> {
+fn look_at(repository: &Repository, declared: &Declared, links: &[Link], look: Look) -> Result<Submodule, Failure> {
     let tree = repository.submodule_tree(&declared.name, &declared.path);
     let link = links.iter().find(|link| link.path == declared.path.as_str());
     let pinned = link.filter(|link| !link.is_conflicted).map(|link| link.commit.clone());
     let mut submodule = Submodule { declared: declared.clone(), tree, pinned, state: State::Absent, changes: None };
     let found = presence(repository, &submodule)?;
     let is_here = matches!(found, Presence::Here);
-    if is_here {
+    let is_right = is_here && look == Look::Commits && pinned_is_out(&submodule);
+    if is_here && !is_right {
         submodule.changes = Some(submodule.tree.changes()?);
     }
     submodule.state = match (link, found) {
@@ -183,10 +195,16 @@ fn look_at(repository: &Repository, declared: &Declared, links: &[Link]) -> Resu
         (Some(link), _) if link.is_conflicted => State::Conflict,
         (Some(_), Presence::Absent) => State::Absent,
         (Some(_), Presence::Here) if !repository.is_active(&declared.name, &declared.path) => State::Inactive,
-        (Some(_), Presence::Here) if submodule.head() == submodule.pinned.as_ref() => State::Right,
+        (Some(_), Presence::Here) if is_right || submodule.head() == submodule.pinned.as_ref() => State::Right,
         (Some(_), Presence::Here) => State::Other,
     };
     Ok(submodule)
+}
+
+/// Whether the pinned commit is checked out by itself: the one state that a repository tells without git.
+fn pinned_is_out(submodule: &Submodule) -> bool {
+    let head = std::fs::read_to_string(submodule.tree.git_dir.join("HEAD")).ok();
+    head.and_then(|head| Commit::parse(head.trim_end())).is_some_and(|head| Some(&head) == submodule.pinned.as_ref())
 }
 
 enum Presence {

@@ -192,7 +192,10 @@ impl<'a> Updater<'a> {
         if submodule.head() == Some(target) && self.edits == Edits::Refuse && !was_killed {
             return Ok(Outcome::Unchanged);
         }
-        let changes = if was_killed { tree.changes()? } else { submodule.changes.clone().unwrap_or_default() };
+        let changes = match &submodule.changes {
+            Some(changes) if !was_killed => changes.clone(),
+            _ => tree.changes()?,
+        };
         // The commit is what a checkout changes last.
         if changes.head.as_ref() == Some(target) && (!changes.has_edits() || self.edits == Edits::Refuse) {
             mark.remove();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use models::environment;
 use models::places::Places;
 
-use super::comparison::{self, Scratch, Table, run_setup};
+use super::comparison::{self, Scratch, Table};
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
@@ -147,7 +147,8 @@ impl Bench {
     }
 
     fn import(&self, bare: &Path, stream: String) -> Result<(), Failure> {
-        run_setup(self.output, &git::call(&self.scratch.0).args(["init", "--quiet", "--bare"]).args([bare]))?;
+        let path = bare.display().to_string();
+        self.git(&self.scratch.0, &["init", "--quiet", "--bare", "--initial-branch=main", &path])?;
         let call = git::call(bare).args(["fast-import", "--quiet"]);
         let ended = call.ask_with(Group::Own, stream)?;
         if ended.code == 0 { Ok(()) } else { Err(git::refusal(&call, &ended)) }

@@ -8,9 +8,10 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::losses::commits_between;
 use crate::git::parallel::Board;
+use crate::git::refusal;
 use crate::git::repository::{Repository, Tree};
+use crate::git::submodules::{self, Look};
 use crate::git::update::Edits;
-use crate::git::{refusal, submodules};
 use crate::process::{Group, print_plan};
 use crate::{git, interrupt};
 
@@ -56,7 +57,7 @@ impl Args {
         refuse_operation(tree)?;
         if globals.dry_run {
             let mut steps = vec![format!("git fetch {remote}"), format!("git rebase --autostash {upstream}")];
-            let here = here(submodules::all(&repository)?);
+            let here = here(submodules::all(&repository, Look::Commits)?);
             steps.extend(here.iter().map(|one| format!("bring {} to its commit", one.declared.path)));
             return print_plan(output, &steps);
         }
@@ -83,7 +84,7 @@ impl Args {
         }
         // What is declared may have changed.
         let repository = Repository::open()?;
-        let brought = bring(globals, &repository, &here(submodules::all(&repository)?), Edits::Refuse)?;
+        let brought = bring(globals, &repository, &here(submodules::all(&repository, Look::Commits)?), Edits::Refuse)?;
         let (from, to) = (from.as_str().to_owned(), to.as_str().to_owned());
         output.event(&Done { event: "done", branch, from, to, commits, submodules: brought })?;
         Ok(0)

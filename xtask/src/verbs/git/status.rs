@@ -9,7 +9,7 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::changes::Changes;
 use crate::git::repository::Repository;
-use crate::git::submodules;
+use crate::git::submodules::{self, Look};
 use crate::output::{Output, neutralise, table};
 use crate::process::{Call, Group};
 
@@ -60,7 +60,7 @@ impl Args {
             // A toolchain's front end takes longer than the rest together.
             let toolchain = scope.spawn(|| toolchain(root));
             let changes = scope.spawn(|| repository.tree.changes());
-            let submodules = submodules::all(&repository);
+            let submodules = submodules::all(&repository, Look::Edits);
             let panicked = |_| Failure::new("a thread that asked git panicked");
             let changes = changes.join().map_err(panicked).and_then(|changes| changes);
             (changes, submodules, toolchain.join().map_err(panicked))

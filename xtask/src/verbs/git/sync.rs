@@ -12,7 +12,7 @@ use crate::git::losses::{Losses, commits_between};
 use crate::git::names::Commit;
 use crate::git::parallel::Board;
 use crate::git::repository::Repository;
-use crate::git::submodules::{self, State, Submodule};
+use crate::git::submodules::{self, Look, State, Submodule};
 use crate::git::update::Edits;
 use crate::interrupt;
 use crate::process::{Group, print_plan};
@@ -110,7 +110,8 @@ impl Args {
         }
         let repository = Repository::open()?;
         // At the right commit, edits in a submodule are in nobody's way.
-        let moved = here(submodules::all(&repository)?).into_iter().filter(|one| one.state != State::Right);
+        let moved =
+            here(submodules::all(&repository, Look::Edits)?).into_iter().filter(|one| one.state != State::Right);
         let brought = bring(globals, &repository, &moved.collect::<Vec<_>>(), Edits::Keep)?;
         let from = plan.changes.head.as_ref().map(|head| head.as_str().to_owned());
         let to = plan.target.as_str().to_owned();
@@ -144,7 +145,7 @@ fn plan(globals: &Globals, repository: &Repository) -> Result<Plan, Failure> {
         }
     }
     let mut submodules = Vec::new();
-    for submodule in here(submodules::all(repository)?) {
+    for submodule in here(submodules::all(repository, Look::Edits)?) {
         submodules.extend(edits_in_the_way(repository, &submodule, &target)?);
     }
     Ok(Plan { changes, upstream, target, losses, lost_tips, submodules })

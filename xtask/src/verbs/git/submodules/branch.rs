@@ -10,7 +10,7 @@ use crate::git::backup::unsaved_commits;
 use crate::git::names::BranchName;
 use crate::git::parallel::Board;
 use crate::git::repository::{Repository, Tree};
-use crate::git::submodules::{self, Submodule};
+use crate::git::submodules::{self, Look, Submodule};
 use crate::git::{answer, refusal, said};
 use crate::interrupt;
 use crate::output::neutralise;
@@ -60,7 +60,7 @@ impl Args {
     /// Lists or switches.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let repository = Repository::open()?;
-        let wanted = submodules::named(&repository, std::slice::from_ref(&self.name))?;
+        let wanted = submodules::named(&repository, std::slice::from_ref(&self.name), Look::Edits)?;
         let Some(submodule) = wanted.first() else { return Err(Failure::usage("no submodule is named")) };
         if !submodule.is_here() {
             let hint = format!("cargo xtask git submodules update {}", submodule.name());

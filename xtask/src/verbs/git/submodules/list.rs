@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::repository::Repository;
-use crate::git::submodules::{self, Submodule};
+use crate::git::submodules::{self, Look, Submodule};
 use crate::output::table;
 
 /// List the submodules: name, folder, address, commit
@@ -33,7 +33,7 @@ struct Entry {
 impl Args {
     /// Prints the list.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let submodules: Vec<Entry> = submodules::all(&Repository::open()?)?.iter().map(entry).collect();
+        let submodules: Vec<Entry> = submodules::all(&Repository::open()?, Look::Commits)?.iter().map(entry).collect();
         let output = globals.output;
         if output.json {
             output.value(&Document { submodules })?;

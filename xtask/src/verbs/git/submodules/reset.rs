@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::git::backup::unsaved_commits;
 use crate::git::names::Commit;
 use crate::git::repository::Repository;
-use crate::git::submodules::{self, State, Submodule};
+use crate::git::submodules::{self, Look, State, Submodule};
 use crate::git::update::Edits;
 use crate::interrupt;
 use crate::process::print_plan;
@@ -50,7 +50,7 @@ impl Args {
     /// Shows, asks, resets, says what went.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (repository, output) = (Repository::open()?, globals.output);
-        let wanted = submodules::named(&repository, std::slice::from_ref(&self.name))?;
+        let wanted = submodules::named(&repository, std::slice::from_ref(&self.name), Look::Edits)?;
         let Some(submodule) = wanted.first() else { return Err(Failure::usage("no submodule is named")) };
         if submodule.state == State::Absent {
             let hint = format!("cargo xtask git submodules update {}", submodule.name());

@@ -6,7 +6,7 @@ use super::Row;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::repository::Repository;
-use crate::git::submodules;
+use crate::git::submodules::{self, Look};
 use crate::output::{neutralise, table};
 
 /// Show every submodule: absent, right, at another commit, edited
@@ -26,7 +26,7 @@ struct Document {
 impl Args {
     /// Prints the list.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let submodules: Vec<Row> = submodules::all(&Repository::open()?)?.iter().map(Row::of).collect();
+        let submodules: Vec<Row> = submodules::all(&Repository::open()?, Look::Edits)?.iter().map(Row::of).collect();
         let output = globals.output;
         if output.json {
             output.value(&Document { submodules })?;

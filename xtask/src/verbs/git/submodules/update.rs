@@ -6,7 +6,7 @@ use super::{Brought, bring, here};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::repository::Repository;
-use crate::git::submodules::{self, State, Submodule};
+use crate::git::submodules::{self, Look, State, Submodule};
 use crate::git::update::Edits;
 use crate::interrupt;
 use crate::process::print_plan;
@@ -51,9 +51,9 @@ impl Args {
 
     fn wanted(&self, repository: &Repository) -> Result<Vec<Submodule>, Failure> {
         if !self.names.is_empty() {
-            return submodules::named(repository, &self.names);
+            return submodules::named(repository, &self.names, Look::Commits);
         }
-        let all = submodules::all(repository)?;
+        let all = submodules::all(repository, Look::Commits)?;
         if self.all {
             return Ok(all);
         }
