@@ -174,16 +174,17 @@ impl Tree {
     /// How the tree differs from its commit. Submodules count by their commits alone. Takes no lock, so that being killed
     /// leaves none.
     pub fn changes(&self) -> Result<Changes, Failure> {
-        let words = [
-            "--no-optional-locks",
-            "status",
-            "--porcelain=v2",
-            "--branch",
-            "-z",
-            "--ignore-submodules=dirty",
-            "--untracked-files=normal",
-        ];
-        Ok(Changes::parse(&answer(&self.call().args(words))?.stdout))
+        self.status(self.call().args(["--no-optional-locks"]))
+    }
+
+    /// The same, and git notes which files it has looked into: after a checkout, the next look at them costs a fraction.
+    pub fn changes_noted(&self) -> Result<Changes, Failure> {
+        self.status(self.call())
+    }
+
+    fn status(&self, call: Call) -> Result<Changes, Failure> {
+        let words = ["status", "--porcelain=v2", "--branch", "-z", "--ignore-submodules=dirty"];
+        Ok(Changes::parse(&answer(&call.args(words).args(["--untracked-files=normal"]))?.stdout))
     }
 
     /// What is under way: a rebase, a merge.

@@ -187,7 +187,10 @@ fn look_at(repository: &Repository, declared: &Declared, links: &[Link], look: L
     let is_here = matches!(found, Presence::Here);
     let is_right = is_here && look == Look::Commits && pinned_is_out(&submodule);
     if is_here && !is_right {
-        submodule.changes = Some(submodule.tree.changes()?);
+        submodule.changes = Some(match look {
+            Look::Commits => submodule.tree.changes()?,
+            Look::Edits => submodule.tree.changes_noted()?,
+        });
     }
     submodule.state = match (link, found) {
         (_, Presence::Strange(reason)) => State::Strange(reason),

@@ -59,7 +59,7 @@ impl Args {
         let (changes, submodules, toolchain) = std::thread::scope(|scope| {
             // A toolchain's front end takes longer than the rest together.
             let toolchain = scope.spawn(|| toolchain(root));
-            let changes = scope.spawn(|| repository.tree.changes());
+            let changes = scope.spawn(|| repository.tree.changes_noted());
             let submodules = submodules::all(&repository, Look::Edits);
             let panicked = |_| Failure::new("a thread that asked git panicked");
             let changes = changes.join().map_err(panicked).and_then(|changes| changes);
