@@ -10,6 +10,7 @@ mod build;
 mod ci;
 mod dev;
 mod docs;
+mod git;
 mod infer;
 mod install;
 mod models;
@@ -26,6 +27,8 @@ pub enum Verb {
     Models(models::Verb),
     #[command(subcommand)]
     Worker(worker::Verb),
+    #[command(subcommand)]
+    Git(git::Verb),
     #[command(subcommand)]
     Build(build::Verb),
     Install(install::Args),
@@ -49,6 +52,7 @@ impl Verb {
             Verb::Infer(args) => args.run(globals),
             Verb::Models(verb) => verb.run(globals),
             Verb::Worker(verb) => verb.run(globals),
+            Verb::Git(verb) => verb.run(globals),
             Verb::Build(verb) => verb.run(globals),
             Verb::Install(args) => args.run(globals),
             Verb::Test(verb) => verb.run(globals),
@@ -66,7 +70,7 @@ impl Verb {
         match self {
             Verb::Infer(_) | Verb::Models(_) | Verb::Worker(_) | Verb::Dev(_) => false,
             Verb::Remote(verb) => verb.needs_checkout(),
-            Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
+            Verb::Git(_) | Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
             Verb::Ci(_) | Verb::Tidy(_) | Verb::Docs(_) => true,
         }
     }
@@ -80,6 +84,7 @@ impl Verb {
     pub fn asks(&self) -> bool {
         match self {
             Verb::Models(verb) => verb.asks(),
+            Verb::Git(verb) => verb.asks(),
             _ => false,
         }
     }

@@ -5,7 +5,9 @@ use clap::Subcommand;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
+mod comparison;
 mod models;
+mod submodules;
 
 /// Measure beside other programs
 ///
@@ -16,6 +18,7 @@ mod models;
   cargo xtask bench models --rounds 9 --size-mib 2048")]
 pub enum Verb {
     Models(models::Args),
+    Submodules(submodules::Args),
 }
 
 impl Verb {
@@ -23,6 +26,7 @@ impl Verb {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         match self {
             Verb::Models(args) => args.run(globals),
+            Verb::Submodules(args) => args.run(globals),
         }
     }
 }

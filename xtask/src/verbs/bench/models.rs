@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use models::environment;
 use models::places::Places;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::comparison::{self, Scratch, Table, run_setup};
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
-use crate::output::{Output, table};
-use crate::process::{Call, Group, print_plan};
-use crate::side_by_side::{self, Contender, Outcome};
+use crate::output::Output;
+use crate::process::{Call, print_plan};
+use crate::side_by_side::Contender;
 use crate::{cargo, interrupt, workspace};
 
 /// Rate of the slow server: a good home connection to a near mirror, and what the target is written for.
@@ -41,28 +42,6 @@ pub struct Args {
     rounds: u64,
     #[command(flatten)]
     conversion: conversion::ConversionArgs,
-}
-
-#[derive(Serialize)]
-struct Done {
-    event: &'static str,
-    tables: Vec<Table>,
-}
-
-/// One comparison; ratios are those of the first row to each.
-#[derive(Serialize)]
-struct Table {
-    title: String,
-    rows: Vec<Row>,
-    #[serde(skip)]
-    outcomes: Vec<Outcome>,
-}
-
-#[derive(Serialize)]
-struct Row {
-    name: &'static str,
-    median_seconds: f64,
-    ratio_of_ours: f64,
 }
 
 impl Args {
@@ -92,16 +71,7 @@ impl Args {
         write_made_up_bytes(&file, self.size_mib)?;
         let mut tables = bench.tables(&file)?;
         tables.extend(bench.conversions(&root, &self.conversion)?);
-        if output.json {
-            output.event(&Done { event: "done", tables })?;
-            return Ok(0);
-        }
-        for compared in &tables {
-            output.line(&format!("{}\n", compared.title))?;
-            table(&compared.lines()).iter().try_for_each(|line| output.line(line))?;
-            output.line("")?;
-        }
-        Ok(0)
+        comparison::print(output, tables)
     }
 }
 
@@ -135,14 +105,7 @@ impl Bench {
     }
 
     fn compare(&self, title: String, contenders: Vec<Contender<'_>>) -> Result<Table, Failure> {
-        self.output.note(format_args!("measuring: {title}"));
-        let outcomes = side_by_side::run(self.output, &contenders, self.rounds)?;
-        let row = |outcome: &Outcome| Row {
-            name: outcome.name,
-            median_seconds: outcome.median_seconds(),
-            ratio_of_ours: outcomes[0].ratio_to(outcome),
-        };
-        Ok(Table { title, rows: outcomes.iter().map(row).collect(), outcomes })
+        comparison::compare(self.output, title, &contenders, self.rounds)
     }
 
     /// Our command in a home of its own.
@@ -233,26 +196,6 @@ fn on_one_core(bench: &Bench, call: Call) -> Call {
     if bench.has("taskset") { call.through("taskset", &["-c", "0"]) } else { call }
 }
 
-fn run_setup(output: Output, call: &Call) -> Result<(), Failure> {
-    output.command(call);
-    match call.run_to_stderr(Group::Own)? {
-        0 => Ok(()),
-        code => Err(call.failed(code)),
-    }
-}
-
-impl Table {
-    fn lines(&self) -> Vec<Vec<String>> {
-        let cells = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
-        let head = [
-            cells(["| program", "| seconds: median [least–most]", "| ours ÷ this", "| peak memory |"]),
-            cells(["|---", "|---", "|---", "|--- |"]),
-        ];
-        let first = &self.outcomes[0];
-        head.into_iter().chain(self.outcomes.iter().map(|outcome| outcome.row(first))).collect()
-    }
-}
-
 /// What the fixture hub says of itself.
 #[derive(Deserialize)]
 struct Address {
@@ -295,23 +238,6 @@ impl Drop for Server {
         drop(self.control.take());
         let _killed_at_worst = self.handle.wait_timeout(std::time::Duration::from_secs(2));
         let _gone = self.handle.kill();
-    }
-}
-
-/// A folder that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(path: PathBuf) -> Result<Self, Failure> {
-        let _left_by_a_killed_run = std::fs::remove_dir_all(&path);
-        fs_err::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _left_to_the_next_run = std::fs::remove_dir_all(&self.0);
     }
 }
 
