@@ -11,6 +11,7 @@ mod output;
 mod process;
 mod question;
 mod remote;
+mod scratch;
 mod terminal;
 mod workspace;
 

@@ -10,7 +10,7 @@ use super::far::plain_name;
 use super::random_word;
 use crate::failure::Failure;
 use crate::git;
-use crate::process::{Call, Group};
+use crate::scratch::Scratch;
 
 /// The same tree gives the same commit, whenever it is taken and by whom: nothing is sent twice.
 const DATE: &str = "1000000000 +0000";
@@ -79,20 +79,21 @@ impl Snapshot {
             "HEAD",
         ]);
         let asked = asked.args(["--symbolic-full-name", "HEAD"]);
-        let text = answer(&asked)?;
+        let text = git::answer(&asked)?.text();
         let lines: Vec<&str> = text.lines().collect();
         let [index, id, shallow, head, branch] = lines.as_slice() else {
             return Err(Failure::new(format!("`{asked}` printed something else than five lines")));
         };
-        let scratch = Scratch::new()?;
-        let own_index = scratch.0.join("index");
+        let scratch = Scratch::new("snapshot")?;
+        let own_index = scratch.path().join("index");
         // With its knowledge of which files were read already.
         std::fs::copy(root.join(index), &own_index).map(drop).or_else(ignore_missing)?;
         let git = |arguments: &[&str]| {
             let call = git::call(root).args(arguments).env("GIT_INDEX_FILE", own_index.as_os_str());
             let call = call.env("GIT_AUTHOR_DATE", DATE).env("GIT_COMMITTER_DATE", DATE);
             let call = call.env("GIT_AUTHOR_NAME", PERSON.0).env("GIT_AUTHOR_EMAIL", PERSON.1);
-            answer(&call.env("GIT_COMMITTER_NAME", PERSON.0).env("GIT_COMMITTER_EMAIL", PERSON.1))
+            let call = call.env("GIT_COMMITTER_NAME", PERSON.0).env("GIT_COMMITTER_EMAIL", PERSON.1);
+            git::answer(&call).map(|ended| ended.text())
         };
         let index_tree =
             git(&["write-tree"]).map_err(|failure| failure.hint("finish the merge first: `git status`"))?;
@@ -117,14 +118,6 @@ impl Snapshot {
     }
 }
 
-fn answer(call: &Call) -> Result<String, Failure> {
-    let ended = call.ask(Group::Own)?;
-    if ended.code != 0 {
-        return Err(call.failed(ended.code).known(ended.complaints()));
-    }
-    Ok(ended.text())
-}
-
 fn ignore_missing(error: std::io::Error) -> Result<(), Failure> {
     match error.kind() {
         std::io::ErrorKind::NotFound => Ok(()),
@@ -141,21 +134,4 @@ fn identity(file: &Path) -> Result<String, Failure> {
     let id: String = random_word()?.chars().take(8).collect();
     fs_err::write(file, &id)?;
     Ok(id)
-}
-
-/// A folder that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("llorch-snapshot-{}", random_word()?));
-        fs_err::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _left_to_the_system = std::fs::remove_dir_all(&self.0);
-    }
 }

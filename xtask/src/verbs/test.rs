@@ -1,7 +1,6 @@
 //! `test`: the tiers, and what they need set up first.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use clap::Subcommand;
 use protocol::pool::{WorkerList, WorkerStatus};
@@ -11,6 +10,7 @@ use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
 use crate::process::{Call, Group, print_plan};
+use crate::scratch::Scratch;
 use crate::{cargo, interrupt, output::Output, workspace};
 
 mod needs;
@@ -207,8 +207,8 @@ fn run_tier(output: Output, root: &Path, calls: Vec<Call>) -> Result<(), Failure
 
 /// Runs the chain with a state folder of its own, checks what came out, and that nothing was left behind.
 fn smoke(output: Output, root: &Path, call: &Call) -> Result<(), Failure> {
-    let state = Scratch::new()?;
-    let ended = call.clone().env(models::environment::STATE_DIRECTORY, &state.0).capture(Group::Own)?;
+    let state = Scratch::new("smoke")?;
+    let ended = call.clone().env(models::environment::STATE_DIRECTORY, state.path()).capture(Group::Own)?;
     let text = String::from_utf8_lossy(&ended.stdout).into_owned();
     if ended.code != 0 {
         return Err(call.failed(ended.code).known(text.lines().rev().take(3).map(str::to_owned).collect()));
@@ -226,7 +226,7 @@ fn smoke(output: Output, root: &Path, call: &Call) -> Result<(), Failure> {
         done["tokens_per_sec"].as_f64().unwrap_or_default()
     ));
     let pool = cargo::call(root).args(["run", "--quiet", "--locked", "--package", "xtask", "--"]);
-    let pool = pool.args(["worker", "list", "--all", "--json"]).env(models::environment::STATE_DIRECTORY, &state.0);
+    let pool = pool.args(["worker", "list", "--all", "--json"]).env(models::environment::STATE_DIRECTORY, state.path());
     let listed = pool.capture(Group::Own)?;
     let workers: WorkerList = serde_json::from_slice(&listed.stdout)
         .map_err(|error| Failure::new(format!("`worker list --json` cannot be read: {error}")))?;
@@ -242,24 +242,6 @@ fn smoke(output: Output, root: &Path, call: &Call) -> Result<(), Failure> {
 fn is_running(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
-}
-
-/// A folder that is removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, Failure> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let path = std::env::temp_dir().join(format!("llorch-smoke-{:x}-{:x}", now.as_nanos(), std::process::id()));
-        fs_err::create_dir(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _left_to_the_system = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,4 @@
-//! What the benchmarks share: a table of programs measured side by side, a folder for what they make.
-
-use std::path::PathBuf;
+//! What the benchmarks share: a table of programs measured side by side.
 
 use serde::Serialize;
 
@@ -75,23 +73,5 @@ pub fn run_setup(output: Output, call: &Call) -> Result<(), Failure> {
     match call.run_to_stderr(Group::Own)? {
         0 => Ok(()),
         code => Err(call.failed(code)),
-    }
-}
-
-/// A folder that is removed at the end.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    /// An empty one.
-    pub fn new(path: PathBuf) -> Result<Self, Failure> {
-        let _left_by_a_killed_run = std::fs::remove_dir_all(&path);
-        fs_err::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _left_to_the_next_run = std::fs::remove_dir_all(&self.0);
     }
 }

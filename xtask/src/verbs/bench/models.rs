@@ -10,12 +10,13 @@ use models::environment;
 use models::places::Places;
 use serde::Deserialize;
 
-use super::comparison::{self, Scratch, Table, run_setup};
+use super::comparison::{self, Table, run_setup};
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, print_plan};
+use crate::scratch::Scratch;
 use crate::side_by_side::Contender;
 use crate::{cargo, interrupt, workspace};
 
@@ -65,9 +66,9 @@ impl Args {
             llorch,
             rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX),
             folder: places.cache.path.join("bench"),
-            scratch: Scratch::new(places.cache.path.join("bench/scratch"))?,
+            scratch: Scratch::at(places.cache.path.join("bench/scratch"))?,
         };
-        let file = bench.scratch.0.join("large.gguf");
+        let file = bench.scratch.path().join("large.gguf");
         write_made_up_bytes(&file, self.size_mib)?;
         let mut tables = bench.tables(&file)?;
         tables.extend(bench.conversions(&root, &self.conversion)?);
@@ -110,7 +111,7 @@ impl Bench {
 
     /// Our command in a home of its own.
     fn command(&self, server: &Server) -> Call {
-        let home = self.scratch.0.join("home");
+        let home = self.scratch.path().join("home");
         let places = [environment::DATA_DIRECTORY, environment::STATE_DIRECTORY, environment::CACHE_DIRECTORY];
         let call = Call::new(&self.llorch).env(environment::HOME, &home).env(environment::HUB_HOME, home.join("hub"));
         let call = places.into_iter().fold(call, |call, name| call.env(name, &home));
@@ -123,7 +124,7 @@ impl Bench {
     }
 
     fn curl<'a>(&'a self, server: &Server) -> Option<Contender<'a>> {
-        let path = self.scratch.0.join("curl.gguf");
+        let path = self.scratch.path().join("curl.gguf");
         let call = Call::new("curl").args(["--silent", "--fail", "--location", "--output"]).args([&path]);
         let call = call.args([&server.address.resolve_url]);
         let contender = Contender { name: "curl", call, prepare: self.without("curl.gguf") };
@@ -131,7 +132,7 @@ impl Bench {
     }
 
     fn curl_and_sum<'a>(&'a self, server: &Server) -> Option<Contender<'a>> {
-        let path = self.scratch.0.join("curl.gguf");
+        let path = self.scratch.path().join("curl.gguf");
         // Arguments, not text: nothing in a path is read by the shell.
         let script = "curl --silent --fail --location --output \"$1\" \"$2\" && sha256sum \"$1\"";
         let call = Call::new("sh").args(["-c", script, "sh"]).args([&path]).args([&server.address.resolve_url]);
@@ -151,7 +152,7 @@ impl Bench {
             run_setup(self.output, &pip)?;
         }
         let call = Call::new(client).args(["download", &server.address.repo, &server.address.file]);
-        let call = call.env("HF_HOME", self.scratch.0.join("hf")).env("HF_HUB_DISABLE_TELEMETRY", "1");
+        let call = call.env("HF_HOME", self.scratch.path().join("hf")).env("HF_HUB_DISABLE_TELEMETRY", "1");
         let call = call.env(environment::HUB_ENDPOINT, &server.address.endpoint);
         Ok(Some(Contender { name: "hf download", call, prepare: self.without("hf") }))
     }
@@ -172,7 +173,7 @@ impl Bench {
 
     /// Takes away what an earlier run left under that name.
     fn without<'a>(&self, name: &'static str) -> Box<dyn Fn() -> Result<(), Failure> + 'a> {
-        let path = self.scratch.0.join(name);
+        let path = self.scratch.path().join(name);
         Box::new(move || match std::fs::symlink_metadata(&path) {
             Ok(data) if data.is_dir() => Ok(fs_err::remove_dir_all(&path)?),
             Ok(_) => Ok(fs_err::remove_file(&path)?),
@@ -217,7 +218,7 @@ struct Server {
 
 impl Server {
     fn start(bench: &Bench, file: &Path, rate: Option<u64>) -> Result<Self, Failure> {
-        let catalog = bench.scratch.0.join("catalog.toml");
+        let catalog = bench.scratch.path().join("catalog.toml");
         let mut call = Call::new(&bench.hub).args(["--file".as_ref(), file.as_os_str()]);
         call = call.args(["--catalog".as_ref(), catalog.as_os_str()]);
         if let Some(rate) = rate {

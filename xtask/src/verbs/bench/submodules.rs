@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use models::environment;
 use models::places::Places;
 
-use super::comparison::{self, Scratch, Table};
+use super::comparison::{self, Table};
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group, print_plan};
+use crate::scratch::Scratch;
 use crate::side_by_side::Contender;
 use crate::{git, interrupt, workspace};
 
@@ -57,7 +58,7 @@ impl Args {
         }
         interrupt::watch()?;
         let llorch = binaries::build(output, &call, Product::Command, Show::Work)?.path;
-        let scratch = Scratch::new(Places::from_environment()?.cache.path.join("bench/submodules"))?;
+        let scratch = Scratch::at(Places::from_environment()?.cache.path.join("bench/submodules"))?;
         let bench = Bench { output, llorch, rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX), scratch };
         bench.make(&self)?;
         comparison::print(output, bench.tables()?)
@@ -83,7 +84,7 @@ impl Bench {
         let mut modules = String::new();
         for name in NAMES {
             self.output.note(format_args!("making repository {name}: {} files, {} commits", args.files, args.commits));
-            let bare = self.scratch.0.join(format!("{name}.git"));
+            let bare = self.scratch.path().join(format!("{name}.git"));
             self.import(&bare, history(name, args))?;
             let pinned = self.git(&bare, &["rev-parse", BEHIND])?;
             let _never = writeln!(stream, "M 160000 {pinned} reference/{name}");
@@ -92,10 +93,10 @@ impl Bench {
                 write!(modules, "[submodule \"{name}\"]\n\tpath = reference/{name}\n\turl = {url}\n\tshallow = true\n");
         }
         let _never = write!(stream, "M 100644 inline .gitmodules\ndata {}\n{modules}\n", modules.len());
-        let bare = self.scratch.0.join("upstream.git");
+        let bare = self.scratch.path().join("upstream.git");
         self.import(&bare, stream)?;
         for checkout in ["ours", "theirs"] {
-            self.git(&self.scratch.0, &["clone", "--quiet", &bare.display().to_string(), checkout])?;
+            self.git(self.scratch.path(), &["clone", "--quiet", &bare.display().to_string(), checkout])?;
         }
         Ok(())
     }
@@ -125,30 +126,30 @@ impl Bench {
     }
 
     fn ours(&self, words: &[&str], is_fresh: bool) -> Contender<'_> {
-        let checkout = self.scratch.0.join("ours");
+        let checkout = self.scratch.path().join("ours");
         // The checkout is the one it stands in, not the one this was built from.
         let call = Call::new(&self.llorch).dir(&checkout).env_remove("CARGO_MANIFEST_DIR");
-        let call = call.env(environment::HOME, &self.scratch.0).args(["git", "submodules"]).args(words);
+        let call = call.env(environment::HOME, self.scratch.path()).args(["git", "submodules"]).args(words);
         let name =
             if words[0] == "status" { "llorch git submodules status" } else { "llorch git submodules update --all" };
         Contender { name, call, prepare: prepare(checkout, is_fresh) }
     }
 
     fn theirs(&self, name: &'static str, words: &[&str], is_fresh: bool) -> Contender<'_> {
-        let checkout = self.scratch.0.join("theirs");
-        let call = Call::new("git").dir(&checkout).env(environment::HOME, &self.scratch.0);
+        let checkout = self.scratch.path().join("theirs");
+        let call = Call::new("git").dir(&checkout).env(environment::HOME, self.scratch.path());
         // Without it, git takes no submodule from this machine.
         let call = call.args(["-c", "protocol.file.allow=always", "submodule"]).args(words);
         Contender { name, call, prepare: prepare(checkout, is_fresh) }
     }
 
     fn git(&self, folder: &Path, arguments: &[&str]) -> Result<String, Failure> {
-        Ok(git::answer(&git::call(folder).args(arguments).env(environment::HOME, &self.scratch.0))?.text())
+        Ok(git::answer(&git::call(folder).args(arguments).env(environment::HOME, self.scratch.path()))?.text())
     }
 
     fn import(&self, bare: &Path, stream: String) -> Result<(), Failure> {
         let path = bare.display().to_string();
-        self.git(&self.scratch.0, &["init", "--quiet", "--bare", "--initial-branch=main", &path])?;
+        self.git(self.scratch.path(), &["init", "--quiet", "--bare", "--initial-branch=main", &path])?;
         let call = git::call(bare).args(["fast-import", "--quiet"]);
         let ended = call.ask_with(Group::Own, stream)?;
         if ended.code == 0 { Ok(()) } else { Err(git::refusal(&call, &ended)) }

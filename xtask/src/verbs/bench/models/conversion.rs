@@ -42,7 +42,7 @@ impl Bench {
         let checkpoint = absolute(checkpoint);
         let mut tables = Vec::new();
         for outtype in ["f32", "q8_0"] {
-            let file = |name: &str| self.scratch.0.join(name);
+            let file = |name: &str| self.scratch.path().join(name);
             let ours = |provenance: &str| {
                 let words = ["checkpoint", "--outtype", outtype, "--pre", &args.pre, "--provenance", provenance];
                 let paths =
