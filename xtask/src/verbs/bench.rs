@@ -7,6 +7,7 @@ use crate::failure::Failure;
 
 mod comparison;
 mod models;
+mod remote;
 mod submodules;
 
 /// Measure beside other programs
@@ -18,6 +19,7 @@ mod submodules;
   cargo xtask bench models --rounds 9 --size-mib 2048")]
 pub enum Verb {
     Models(models::Args),
+    Remote(remote::Args),
     Submodules(submodules::Args),
 }
 
@@ -26,6 +28,7 @@ impl Verb {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         match self {
             Verb::Models(args) => args.run(globals),
+            Verb::Remote(args) => args.run(globals),
             Verb::Submodules(args) => args.run(globals),
         }
     }

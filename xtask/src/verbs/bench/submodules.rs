@@ -56,12 +56,27 @@ impl Args {
         if globals.dry_run {
             return print_plan(output, &[call.to_string(), String::from("git fast-import, git clone")]);
         }
+        comparison::print(output, self.tables(globals)?)
+    }
+
+    /// What is measured unless told otherwise.
+    pub fn usual(rounds: u32) -> Self {
+        Self { files: 5_000, commits: 300, rounds }
+    }
+
+    /// Sets up, measures, clears away.
+    ///
+    /// # Errors
+    /// A program that does not do what it is measured for.
+    pub fn tables(self, globals: &Globals) -> Result<Vec<Table>, Failure> {
+        let (root, output) = (workspace::require()?, globals.output);
         interrupt::watch()?;
+        let call = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
         let llorch = binaries::build(output, &call, Product::Command, Show::Work)?.path;
         let scratch = Scratch::at(Places::from_environment()?.cache.path.join("bench/submodules"))?;
         let bench = Bench { output, llorch, rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX), scratch };
         bench.make(&self)?;
-        comparison::print(output, bench.tables()?)
+        bench.tables()
     }
 }
 
