@@ -5,6 +5,7 @@ mod support;
 mod hosts;
 mod interrupts;
 mod loss;
+mod readme;
 mod shells;
 mod status;
 mod sync;

@@ -250,6 +250,39 @@ fn a_step_that_fails_is_named_and_nothing_follows() {
 }
 
 #[test]
+fn a_full_disk_over_there_is_a_step_that_fails_and_can_be_gone_over() {
+    if !is_possible() {
+        return;
+    }
+    let checkout = Checkout::new();
+    let disk = checkout.machines.far(".cache");
+    std::fs::create_dir_all(&disk).expect("a folder");
+    let mount = |arguments: &[&str]| duct::cmd("mount", arguments.iter().map(ToString::to_string)).stderr_null().run();
+    if let Err(error) = mount(&["-t", "tmpfs", "-o", "size=512k", "tmpfs", &disk.display().to_string()]) {
+        println!("skipped: no file system can be mounted here: {error}");
+        return;
+    }
+    let unmount = || drop(duct::cmd("umount", ["-l", &disk.display().to_string()]).run());
+    // Text that does not compress.
+    let mut state = 1_u64;
+    let noise: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{state:x}")
+    })
+    .take(100_000)
+    .collect();
+    checkout.write("src/large.txt", &noise);
+    let outcome = checkout.sync(&["tidy"]);
+    if outcome.code != 1 {
+        unmount();
+    }
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("step `") && outcome.stderr.contains("No space left"), "{outcome:?}");
+    unmount();
+    checkout.check();
+}
+
+#[test]
 fn a_merge_with_conflicts_is_refused_before_anything_is_sent() {
     if !is_possible() {
         return;
