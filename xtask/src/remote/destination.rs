@@ -2,8 +2,8 @@
 //!
 //! Which names are known is decided in `select.rs`.
 
+use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A host name of the domain name system has at most 253 characters; a user name rarely more than 32 (`useradd`).

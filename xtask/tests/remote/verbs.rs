@@ -85,6 +85,30 @@ fn every_verb_arrives_as_typed() {
 }
 
 #[test]
+fn every_command_of_the_migration_page_is_one() {
+    if !is_possible() {
+        return;
+    }
+    let machines = Machines::new().with_checkout(RECORDER);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs/migration.md");
+    let page = std::fs::read_to_string(page).expect("a page");
+    let rows = page.lines().filter(|line| line.starts_with("| `llorch-"));
+    let commands = rows.flat_map(|row| row.rsplit(" | ").next().expect("a cell").split('`'));
+    let commands: Vec<&str> = commands.filter(|text| text.starts_with("cargo xtask ")).collect();
+    assert!(commands.len() >= 40, "{commands:?}");
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in
+        commands.iter().filter(|command| !command.contains("remote exec") && !command.contains("remote sync"))
+    {
+        // With `--remote` a command is parsed whole here and carried out nowhere.
+        let words = words(&command.replace(" --remote HOST", "").replace(" --sync", ""), folder.path());
+        let arguments = ["--remote", "box", "--yes"].into_iter().chain(words.iter().map(String::as_str));
+        let outcome = machines.run(&arguments.collect::<Vec<_>>());
+        assert_eq!(outcome.code, 0, "{command}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_typing_error_fails_here() {
     let machines = Machines::new().with_checkout(RECORDER);
     for arguments in [

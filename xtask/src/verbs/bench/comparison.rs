@@ -15,7 +15,7 @@ struct Done {
 
 /// One comparison; ratios are those of the first row to each.
 #[derive(Serialize)]
-pub struct Table {
+pub(super) struct Table {
     title: String,
     rows: Vec<Row>,
     #[serde(skip)]

@@ -68,7 +68,7 @@ impl Args {
     ///
     /// # Errors
     /// A program that does not do what it is measured for.
-    pub fn tables(self, globals: &Globals) -> Result<Vec<Table>, Failure> {
+    pub(super) fn tables(self, globals: &Globals) -> Result<Vec<Table>, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         interrupt::watch()?;
         let call = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
