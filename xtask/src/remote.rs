@@ -9,11 +9,13 @@ pub mod far;
 mod fetch;
 mod filter;
 pub mod group;
+mod guard;
 pub mod script;
 pub mod select;
 pub mod session;
 pub mod snapshot;
 mod ssh_config;
+mod streams;
 pub mod sync;
 
 use std::ffi::OsString;
@@ -23,8 +25,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use far::{Place, Verb};
 use group::{Printer, Stream};
 use select::Host;
-use session::{Sink, Source, Task};
+use session::Task;
 use snapshot::{Pending, Snapshot};
+use streams::{Sink, Source};
 use sync::Synced;
 
 use self::connection::{Connection, Ssh};

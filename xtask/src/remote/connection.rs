@@ -7,15 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use protocol::error::ErrorCode;
 
+use super::guard::Guard;
 use super::random_word;
+use super::script::start_command;
 use super::select::Host;
+use super::streams::{pipe, spawn};
 use crate::configuration::RemoteSettings;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::process::{Call, Group};
+use crate::process::{Call, Group, exit_code};
 
 /// Names another configuration of ssh.
 pub const SSH_CONFIG_VARIABLE: &str = "LLORCH_SSH_CONFIG";
@@ -42,6 +44,8 @@ const CONTROL_PATH_BYTES_MAX: usize = 104 - 18;
 const POLL: Duration = Duration::from_millis(2);
 /// `ConnectTimeout` ends with the key exchange; authentication has as long again, and once more.
 const OPEN_TIMES_CONNECT: u32 = 3;
+/// What ssh itself ends with when it did not get there.
+pub const SSH_FAILED: u8 = 255;
 /// Lines of ssh's that are shown.
 const LINES_MAX: usize = 6;
 
@@ -58,6 +62,7 @@ pub struct Connection {
     ssh: Ssh,
     folder: PathBuf,
     master: duct::Handle,
+    guard: Guard,
     said: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -96,9 +101,10 @@ impl Ssh {
         SECRETS.into_iter().fold(call.env("LC_ALL", "C"), Call::env_remove)
     }
 
-    /// The call that makes the connection; the destination stands behind `--`, where nothing is an option.
-    pub fn master(&self, host: &Host, control_path: &str) -> Call {
-        self.call(control_path, "ERROR").args(["-M", "-N", "--", &host.ssh.to_string()])
+    /// The call that makes the connection and runs its guard; the destination stands behind `--`, where nothing is an
+    /// option.
+    fn master(&self, host: &Host, control_path: &str, command: &str) -> Call {
+        self.call(control_path, "ERROR").args(["-M", "-T", "--", &host.ssh.to_string(), command])
     }
 
     /// A call that connects by itself, with ssh's own commentary.
@@ -119,15 +125,14 @@ impl Connection {
     /// Exit code 69, or 76 if the host's key is another than the known one.
     pub fn open(ssh: &Ssh, host: &Host) -> Result<Self, Failure> {
         let folder = control_folder()?;
-        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-        let call = ssh.master(host, &folder.join("c").to_string_lossy());
-        let expression = Group::Own.apply(&call.expression().stdin_null().stdout_null().stderr_file(writer));
-        let started = call.start(&expression);
-        drop(expression);
-        let master = started.inspect_err(|_| remove(&folder))?;
+        let mark = format!("llorch-{}", random_word()?);
+        let (errors, errors_writer) = pipe()?;
+        let call = ssh.master(host, &folder.join("c").to_string_lossy(), &start_command(&mark));
+        let (master, input, output) = spawn(&call, errors_writer).inspect_err(|_| remove(&folder))?;
+        let guard = Guard::start(&mark, input, output);
         let said = Arc::new(Mutex::new(Vec::new()));
-        listen(reader, Arc::clone(&said));
-        let connection = Self { host: host.clone(), ssh: ssh.clone(), folder, master, said };
+        listen(errors, Arc::clone(&said));
+        let connection = Self { host: host.clone(), ssh: ssh.clone(), folder, master, guard, said };
         connection.wait_until_open()?;
         Ok(connection)
     }
@@ -135,6 +140,11 @@ impl Connection {
     /// The host at the other end.
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Who ends a task when the line drops.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// How ssh is called.
@@ -177,6 +187,9 @@ impl Connection {
             if !self.is_open() {
                 // Its last words may still be on their way.
                 std::thread::sleep(POLL * 5);
+                if let Some(code) = self.ended_with().filter(|code| *code != SSH_FAILED) {
+                    return Err(self.strange(code));
+                }
                 return Err(refused(&self.host, self.said()).unwrap_or_else(|| self.unknown_key()));
             }
             if started.elapsed() > limit {
@@ -187,6 +200,16 @@ impl Connection {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    fn ended_with(&self) -> Option<u8> {
+        self.master.try_wait().ok().flatten().map(|output| exit_code(output.status))
+    }
+
+    /// The far side let us in and ran something else.
+    fn strange(&self, code: u8) -> Failure {
+        let known = self.guard.noise().into_iter().chain([format!("it ended with exit code {code}")]).collect();
+        strange_shell(&self.host, known)
     }
 
     /// Asks once more with ssh's own commentary, which names the fingerprint.
@@ -241,6 +264,14 @@ fn refused(host: &Host, said: Vec<String>) -> Option<Failure> {
     }
     let message = format!("`{name}` cannot be reached");
     Some(Failure::coded(ErrorCode::HostUnreachable, message).known(said).hint(check_hint(host)))
+}
+
+/// The login shell is none, or does not do what it is told.
+pub fn strange_shell(host: &Host, known: Vec<String>) -> Failure {
+    let message = format!("the login shell of `{}` did not run what it was given", host.name);
+    Failure::coded(ErrorCode::HostUnreachable, message)
+        .known(known)
+        .hint(format!("`ssh {} true` must work and end with 0", host.ssh))
 }
 
 fn check_hint(host: &Host) -> String {

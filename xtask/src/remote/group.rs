@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::select::Host;
-use super::session::Sink;
+use super::streams::Sink;
 use crate::failure::Failure;
 use crate::output::{Output, neutralise, table};
 
@@ -74,9 +74,8 @@ impl Printer {
 
     /// A sink that prints whole lines of one host.
     pub fn sink(&self, host: &str, stream: Stream) -> Sink {
-        let (printer, host) = (self.clone(), host.to_owned());
-        let mut lines = Lines::default();
-        Box::new(move |bytes| lines.push(bytes).iter().try_for_each(|line| printer.print(&host, line, stream)))
+        let mut sink = LineSink { printer: self.clone(), host: host.to_owned(), stream, lines: Lines::default() };
+        Box::new(move |bytes| sink.push(bytes))
     }
 
     fn print(&self, host: &str, line: &[u8], stream: Stream) -> std::io::Result<()> {
@@ -94,6 +93,30 @@ impl Printer {
         };
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdout.flush())
+    }
+}
+
+/// Prints the lines of one stream as they become whole, and at the end what has no newline.
+struct LineSink {
+    printer: Printer,
+    host: String,
+    stream: Stream,
+    lines: Lines,
+}
+
+impl LineSink {
+    fn push(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let whole = self.lines.push(bytes);
+        whole.iter().try_for_each(|line| self.printer.print(&self.host, line, self.stream))
+    }
+}
+
+impl Drop for LineSink {
+    fn drop(&mut self) {
+        let rest = std::mem::take(&mut self.lines.unfinished);
+        if !rest.is_empty() {
+            let _nobody_reads = self.printer.print(&self.host, &rest, self.stream);
+        }
     }
 }
 

@@ -27,9 +27,7 @@ finish() {
     m=$(members)
     [ -z "$m" ] || kill -KILL $m 2>/dev/null
 }
-IFS=' ' read -r word g || exit 0
-[ "$word" = hold ] || exit 0
-(
+watch() {
     n=0
     trap 'n=0' USR1
     echo "$mark held"
@@ -40,14 +38,16 @@ IFS=' ' read -r word g || exit 0
     exec 3>&-
     finish
     kill $$
-) & w=$!
-while IFS= read -r word; do
+}
+w=
+while read -r word pid; do
     case $word in
-        beat) kill -USR1 $w 2>/dev/null; echo "$mark beat" ;;
-        INT|TERM|HUP) kill -$word -$g 2>/dev/null ;;
+        hold) g=$pid; watch & w=$! ;;
+        beat) [ -z "$w" ] || kill -USR1 $w 2>/dev/null; echo "$mark beat" ;;
+        INT|TERM|HUP) [ -z "$g" ] || kill -$word -$g 2>/dev/null ;;
         KILL) finish ;;
-        done) kill $w; exit 0 ;;
+        done) [ -z "$w" ] || kill $w 2>/dev/null; w=; g=; echo "$mark released" ;;
     esac
 done
-kill $w
+[ -z "$w" ] || kill $w 2>/dev/null
 finish

@@ -1,31 +1,29 @@
 //! One task on one connection: its streams, its status, and the guard that ends it when the line drops.
 //!
-//! Two sessions run side by side. The task's shell says its pid and waits; the guard's shell is told that pid and holds
-//! it; only then the task is sent over. From then on the guard hears a beat twice a second. When beats stop coming, or
-//! its input ends, it ends every process of the task's session. Nothing is written to the far disk.
+//! The task's shell says its pid and waits; the connection's guard is told that pid and holds it; only then the task is
+//! sent over. From then on the guard hears a beat twice a second. When beats stop coming, or its
+//! input ends, it ends every process of the task's session. Nothing is written to the far disk.
 
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::io::{self, PipeWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use protocol::error::ErrorCode;
-
-use super::connection::Connection;
-use super::filter::{Start, Status, Trailer};
+use super::connection::{Connection, SSH_FAILED, strange_shell};
+use super::filter::Status;
 use super::random_word;
 use super::script::{Script, start_command};
+use super::streams::{Event, Pump, Sink, Source, pipe, pump, spawn};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::process::{Call, Group, exit_code};
+use crate::process::exit_code;
 
-/// What the guard does (`guard.sh`): holds a session, ends it when told or when nobody tells it anything any more.
-const GUARD: &str = include_str!("guard.sh");
 /// Between two beats. The guard gives up after seven half seconds without one, which leaves it 1.5 s of the 5 s in which
 /// the far side of a dead line has to be empty.
 const BEAT: Duration = Duration::from_millis(500);
+/// After this long without a beat the guard ends the task.
+const GUARD_PATIENCE: Duration = Duration::from_millis(3_500);
 /// Between two looks at signals.
 const TICK: Duration = Duration::from_millis(50);
 /// What a task that was interrupted has to end by itself.
@@ -33,13 +31,10 @@ const INTERRUPT_GRACE: Duration = Duration::from_secs(4);
 /// A task that has ended may have left somebody who holds its output open; after this long without a byte he is not
 /// waited for.
 const LEFT_OPEN: Duration = Duration::from_secs(1);
+/// What a guard has to say that it let go.
+const GUARD_GRACE: Duration = Duration::from_secs(2);
 /// What the start of both shells may take on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
-
-/// Takes what the task prints.
-pub type Sink = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
-/// Writes what the task reads, on a thread of its own.
-pub type Source = Box<dyn FnOnce(PipeWriter) + Send>;
 
 /// A task for a far shell.
 pub struct Task {
@@ -62,17 +57,6 @@ pub enum End {
     Step(String),
 }
 
-enum Event {
-    Started(String),
-    Held,
-    Beat,
-    Lost,
-    Status(Status),
-    Bytes,
-    ReaderGone,
-    Closed { noise: Vec<String> },
-}
-
 impl Task {
     /// A task without input whose output is dropped. In `script`, `step NAME` ends the task before its command, and the
     /// last command's exit code is the task's.
@@ -90,12 +74,10 @@ impl Task {
     }
 }
 
-/// Both sessions of a task.
+/// A task that was started.
 struct Running<'a> {
     connection: &'a Connection,
     task: duct::Handle,
-    guard: duct::Handle,
-    guard_input: PipeWriter,
     payload: Option<(Vec<u8>, PipeWriter, Option<Source>)>,
     inbox: Receiver<Event>,
     is_writing: Arc<AtomicBool>,
@@ -126,20 +108,16 @@ impl<'a> Running<'a> {
         let (sender, inbox) = channel();
         let call = connection.session(&command);
         let is_writing = Arc::new(AtomicBool::new(false));
-        let (guard, mut guard_input, said) = spawn(&call, None)?;
-        listen_to_guard(said, mark.clone(), sender.clone());
-        let guard_script = Script::new("mark=").word(&mark).then("\n").then(GUARD);
-        // A guard that does not come up is noticed by its silence.
-        let _noticed = guard_input.write_all(&guard_script.line());
+        connection.guard().tell(sender.clone());
         let (errors, errors_writer) = pipe()?;
-        let (handle, input, output) = spawn(&call, Some(errors_writer))?;
+        let (handle, input, output) = spawn(&call, errors_writer)?;
         let payload = (frame(&mark, &task.script).line(), input, task.input);
         let writing = Arc::clone(&is_writing);
         pump(output, &mark, Pump { sink: task.stdout, sender: sender.clone(), writing, has_status: false });
         let writing = Arc::clone(&is_writing);
         pump(errors, &mark, Pump { sink: task.stderr, sender, writing, has_status: true });
         let state = State::new();
-        Ok(Self { connection, task: handle, guard, guard_input, payload: Some(payload), inbox, is_writing, state })
+        Ok(Self { connection, task: handle, payload: Some(payload), inbox, is_writing, state })
     }
 
     fn follow(mut self) -> Result<End, Failure> {
@@ -149,7 +127,28 @@ impl<'a> Running<'a> {
         }
         self.say("done");
         let _gone = self.task.kill();
-        outcome
+        let released = self.wait_for_guard();
+        outcome.and_then(|end| released.map(|()| end))
+    }
+
+    /// A guard whose line is cut before it heard that all is done would end what the task left running on purpose. One
+    /// that had given up by then has ended the task itself, and the status it came to says nothing.
+    fn wait_for_guard(&self) -> Result<(), Failure> {
+        let until = Instant::now() + GUARD_GRACE;
+        while Instant::now() < until {
+            match self.inbox.recv_timeout(TICK) {
+                Ok(Event::Released) => return Ok(()),
+                Ok(Event::Lost) => return Err(self.connection.lost(self.last_sign())),
+                Ok(_) => {}
+                Err(_) if !self.connection.is_open() => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
+            }
+        }
+        if self.state.last_echo.elapsed() > GUARD_PATIENCE {
+            return Err(self.connection.lost(self.last_sign()));
+        }
+        Ok(())
     }
 
     fn wait(&mut self) -> Result<End, Failure> {
@@ -177,6 +176,7 @@ impl<'a> Running<'a> {
             }
             Event::Held => self.send_payload(),
             Event::Beat => self.state.last_echo = Instant::now(),
+            Event::Released => {}
             Event::Lost => return Err(self.connection.lost(self.last_sign())),
             // What a step says comes first, and stands.
             Event::Status(status) => drop(self.state.status.get_or_insert(status)),
@@ -203,9 +203,8 @@ impl<'a> Running<'a> {
         });
     }
 
-    fn say(&mut self, words: &str) {
-        // A guard that has gone is noticed by its silence.
-        let _noticed = self.guard_input.write_all(format!("{words}\n").as_bytes());
+    fn say(&self, words: &str) {
+        self.connection.guard().say(words);
     }
 
     fn beat(&mut self) {
@@ -275,28 +274,24 @@ impl<'a> Running<'a> {
         if self.state.end_by.is_some() {
             return self.stopped();
         }
+        if !self.state.is_started && code != SSH_FAILED {
+            let noise = std::mem::take(&mut self.state.noise);
+            return self.strange(noise);
+        }
         // The connection's own end is told a moment later than its sessions'.
         let until = Instant::now() + Duration::from_millis(500);
-        while code == 255 && self.connection.is_open() && Instant::now() < until {
+        while code == SSH_FAILED && self.connection.is_open() && Instant::now() < until {
             std::thread::sleep(TICK);
         }
         if !self.connection.is_open() {
             return self.connection.lost(self.last_sign());
-        }
-        if !self.state.is_started {
-            let noise = std::mem::take(&mut self.state.noise);
-            return self.strange(noise);
         }
         let known = vec![format!("its shell was ended from outside (ssh says {code})")];
         self.connection.lost(known)
     }
 
     fn strange(&self, known: Vec<String>) -> Failure {
-        let name = &self.connection.host().name;
-        let message = format!("the login shell of `{name}` did not run what it was given");
-        Failure::coded(ErrorCode::HostUnreachable, message)
-            .known(known.into_iter().take(8).collect())
-            .hint(format!("`ssh {} true` must work and end with 0", self.connection.host().ssh))
+        strange_shell(self.connection.host(), known.into_iter().take(8).collect())
     }
 
     fn last_sign(&self) -> Vec<String> {
@@ -306,9 +301,8 @@ impl<'a> Running<'a> {
 
     fn check_line(&mut self) -> Result<(), Failure> {
         if self.state.is_sent {
-            // The guard answers beats. One that died alone leaves the task unguarded, but the line may stand.
-            let has_guard = matches!(self.guard.try_wait(), Ok(None));
-            if has_guard && self.state.last_echo.elapsed() > self.connection.ssh().silence() {
+            // The guard answers beats.
+            if self.state.last_echo.elapsed() > self.connection.ssh().silence() {
                 return Err(self.connection.lost(self.last_sign()));
             }
         } else if self.state.started.elapsed() > START_LIMIT {
@@ -349,82 +343,4 @@ fn frame(mark: &str, script: &Script) -> Script {
         .then("\nprintf '\\036%s end %s\\n' ")
         .word(mark)
         .then(" $? >&2\n:")
-}
-
-fn pipe() -> Result<(PipeReader, PipeWriter), Failure> {
-    Ok(std::io::pipe().context("cannot make a pipe")?)
-}
-
-/// Starts a session; its standard error is dropped unless it has a place to go.
-fn spawn(call: &Call, errors: Option<PipeWriter>) -> Result<(duct::Handle, PipeWriter, PipeReader), Failure> {
-    let (input_reader, input) = pipe()?;
-    let (output, output_writer) = pipe()?;
-    let expression = call.expression().stdin_file(input_reader).stdout_file(output_writer);
-    let expression = match errors {
-        Some(errors) => expression.stderr_file(errors),
-        None => expression.stderr_null(),
-    };
-    let expression = Group::Own.apply(&expression);
-    let handle = call.start(&expression)?;
-    // The far ends of the pipes are open in the child alone.
-    drop(expression);
-    Ok((handle, input, output))
-}
-
-fn listen_to_guard(reader: PipeReader, mark: String, sender: Sender<Event>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(reader).lines().map_while(Result::ok) {
-            let event = match line.strip_prefix(&mark).map(str::trim) {
-                Some("held") => Event::Held,
-                Some("beat") => Event::Beat,
-                Some("lost") => Event::Lost,
-                _ => continue,
-            };
-            if sender.send(event).is_err() {
-                return;
-            }
-        }
-    });
-}
-
-/// Where a stream goes.
-struct Pump {
-    sink: Sink,
-    sender: Sender<Event>,
-    writing: Arc<AtomicBool>,
-    has_status: bool,
-}
-
-fn pump(mut reader: PipeReader, mark: &str, mut to: Pump) {
-    let (mut start, mut trailer) = (Start::new(mark), Trailer::new(mark));
-    std::thread::spawn(move || {
-        let mut buffer = vec![0_u8; 64 * 1024];
-        while let Ok(count @ 1..) = reader.read(&mut buffer) {
-            let piece = start.push(&buffer[..count]);
-            if let (Some(pid), true) = (piece.started, to.has_status) {
-                to.send(Event::Started(pid));
-            }
-            let (bytes, status) = if to.has_status { trailer.push(&piece.bytes) } else { (piece.bytes, None) };
-            to.write(&bytes);
-            status.into_iter().for_each(|status| to.send(Event::Status(status)));
-        }
-        to.write(&trailer.rest());
-        to.send(Event::Closed { noise: start.noise() });
-    });
-}
-
-impl Pump {
-    fn send(&self, event: Event) {
-        let _nobody_waits_any_more = self.sender.send(event);
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.writing.store(true, Ordering::SeqCst);
-        let written = (self.sink)(bytes);
-        self.writing.store(false, Ordering::SeqCst);
-        self.send(if written.is_ok() { Event::Bytes } else { Event::ReaderGone });
-    }
 }

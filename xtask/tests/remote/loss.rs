@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Machines, Wish, finish, is_possible, kill, read_until, ssh_children};
+use crate::support::{Machines, SOON, Wish, finish, is_possible, kill, read_until, ssh_children};
 
 /// A task with children of its own, one of them in a process group of its own, as cargo's are under `cargo xtask`.
 const TASK: &str = "sleep 300 & setsid -f true; sh -c 'set -m; sleep 301 & wait' & echo ready; wait";
@@ -54,11 +54,16 @@ fn the_command_is_killed() {
     for _ in 0..5 {
         let mut child = start(&machines);
         let ssh = ssh_children(&child);
+        assert_eq!(ssh.len(), 2, "a connection with its guard, a task");
         child.kill().expect("it runs");
         let _killed = child.wait();
         check_empty(&machines);
-        // The connection's own process is nobody's child now; it is ended with its socket's folder, or here.
-        ssh.into_iter().for_each(|pid| kill(pid, Signal::KILL));
+        // Nobody's children now, and they end all the same.
+        let until = Instant::now() + SOON;
+        while ssh.iter().any(|pid| is_running(*pid)) {
+            assert!(Instant::now() < until, "ssh was left behind on this side");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -87,6 +92,10 @@ fn this_side_sleeps() {
     check_empty(&machines);
     all.iter().for_each(|pid| kill(*pid, Signal::CONT));
     is_lost(child);
+}
+
+fn is_running(pid: i32) -> bool {
+    rustix::process::Pid::from_raw(pid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
 }
 
 /// Two networks of their own, joined by a cable that can be cut.

@@ -1,0 +1,83 @@
+//! The guard of a connection: a far shell that ends a task when it is told to, or when it hears nothing any more.
+//!
+//! It is the session that makes the connection, so there is no connection without one, and it ends with this process,
+//! however that ends: its input is a pipe that is open here alone. What it does is `guard.sh`.
+
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::script::Script;
+use super::streams::Event;
+
+const GUARD: &str = include_str!("guard.sh");
+/// Lines of a login shell that says something else than it was asked to.
+const NOISE_LINES_MAX: usize = 8;
+
+/// This side of it.
+pub struct Guard {
+    input: Mutex<PipeWriter>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What came from it, and who wants to know.
+#[derive(Default)]
+struct Heard {
+    listener: Option<Sender<Event>>,
+    noise: Vec<String>,
+}
+
+impl Guard {
+    /// Sends the far shell what it is to do, and listens.
+    pub fn start(mark: &str, mut input: PipeWriter, output: PipeReader) -> Self {
+        let script = Script::new("mark=").word(mark).then("\n").then(GUARD);
+        // A line that is not read is a connection that does not open.
+        let _noticed = input.write_all(&script.line());
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        listen(output, mark.to_owned(), Arc::clone(&heard));
+        Self { input: Mutex::new(input), heard }
+    }
+
+    /// Tells it something; that it has gone is noticed by its silence.
+    pub fn say(&self, words: &str) {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let _noticed = input.write_all(format!("{words}\n").as_bytes());
+    }
+
+    /// From now on what it says goes to `listener`: the task that runs.
+    pub fn tell(&self, listener: Sender<Event>) {
+        lock(&self.heard).listener = Some(listener);
+    }
+
+    /// What the login shell said instead.
+    pub fn noise(&self) -> Vec<String> {
+        lock(&self.heard).noise.clone()
+    }
+}
+
+fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
+    heard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn listen(output: PipeReader, mark: String, heard: Arc<Mutex<Heard>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let event = match line.strip_prefix(&mark).map(str::trim) {
+                Some("held") => Event::Held,
+                Some("beat") => Event::Beat,
+                Some("lost") => Event::Lost,
+                Some("released") => Event::Released,
+                Some(_) => continue,
+                None => {
+                    let noise = &mut lock(&heard).noise;
+                    if noise.len() < NOISE_LINES_MAX {
+                        noise.push(line);
+                    }
+                    continue;
+                }
+            };
+            // Between two tasks nobody listens.
+            let _nobody = lock(&heard).listener.as_ref().map(|listener| listener.send(event));
+        }
+    });
+}
