@@ -28,6 +28,7 @@ pub struct Output {
     quiet: bool,
     colored: bool,
     has_events: bool,
+    has_progress: bool,
 }
 
 impl Output {
@@ -39,7 +40,7 @@ impl Output {
             When::Never => false,
             When::Auto => terminal::is_shown() && !no_color,
         };
-        Self { json, verbose, quiet, colored, has_events: true }
+        Self { json, verbose, quiet, colored, has_events: true, has_progress: true }
     }
 
     /// One JSON value on a line of its own.
@@ -71,6 +72,12 @@ impl Output {
     #[must_use]
     pub fn without_events(self) -> Self {
         Self { has_events: false, ..self }
+    }
+
+    /// The same without lines of progress: for work beside other work, which would draw over each other.
+    #[must_use]
+    pub fn without_progress(self) -> Self {
+        Self { has_progress: false, ..self }
     }
 
     /// A sentence for people.
@@ -135,7 +142,7 @@ impl Output {
 
     /// A line that shows progress on a terminal and nothing anywhere else.
     pub fn progress(self) -> ProgressBar {
-        if self.quiet || !terminal::is_shown() {
+        if self.quiet || !self.has_progress || !terminal::is_shown() {
             return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         }
         let bar = ProgressBar::with_draw_target(None, terminal::draw_target());

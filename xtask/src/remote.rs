@@ -34,7 +34,7 @@ use self::connection::{Connection, Ssh};
 use crate::cli::Globals;
 use crate::configuration::Configuration;
 use crate::failure::Failure;
-use crate::output::size_words;
+use crate::output::{Output, size_words};
 use crate::process::print_plan;
 use crate::{interrupt, question, terminal, workspace};
 
@@ -187,9 +187,10 @@ fn run(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forwardi
 
 impl Run<'_> {
     fn on(&self, globals: &Globals, host: &Host) -> Result<u8, Failure> {
-        let connection = Connection::open(&self.remote.ssh, host)?;
+        let output = if self.printer.is_some() { globals.output.without_progress() } else { globals.output };
+        let connection = connect_shown(output, &self.remote.ssh, host)?;
         let synced =
-            self.snapshot.as_ref().map(|snapshot| sync_shown(globals, &connection, snapshot.wait()?)).transpose()?;
+            self.snapshot.as_ref().map(|snapshot| sync_shown(output, &connection, snapshot.wait()?)).transpose()?;
         let forwarding = self.forwarding;
         let place = Place::on(host, synced.map(|synced| synced.path), forwarding.needs_checkout)?;
         if forwarding.fetches {
@@ -266,10 +267,22 @@ pub fn ask(connection: &Connection, script: script::Script) -> Result<String, Fa
     Ok(text_of(&text))
 }
 
+/// Connects in sight of the user: a host that is far away or asleep takes its time.
+///
+/// # Errors
+/// See [`Connection::open`].
+pub fn connect_shown(output: Output, ssh: &Ssh, host: &Host) -> Result<Connection, Failure> {
+    let bar = output.progress();
+    bar.set_message(format!("connecting to {}", host.name));
+    let connection = Connection::open(ssh, host);
+    bar.finish_and_clear();
+    connection
+}
+
 /// Sends the working tree in sight of the user.
-pub fn sync_shown(globals: &Globals, connection: &Connection, snapshot: &Snapshot) -> Result<Synced, Failure> {
+pub fn sync_shown(output: Output, connection: &Connection, snapshot: &Snapshot) -> Result<Synced, Failure> {
     let name = connection.host().name.clone();
-    let bar = globals.output.progress();
+    let bar = output.progress();
     bar.set_message(format!("{name}: sending the working tree"));
     let synced = sync::sync(connection, snapshot);
     bar.finish_and_clear();
@@ -282,7 +295,7 @@ pub fn sync_shown(globals: &Globals, connection: &Connection, snapshot: &Snapsho
             size_words(synced.sent_bytes)
         ),
     };
-    globals.output.note(words);
+    output.note(words);
     Ok(synced)
 }
 

@@ -6,10 +6,9 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::process::print_plan;
-use crate::remote::connection::Connection;
 use crate::remote::script::check_arguments;
 use crate::remote::session::{End, Task};
-use crate::remote::{Remote, far, own_input, own_streams};
+use crate::remote::{Remote, connect_shown, far, own_input, own_streams};
 
 /// Run a command on a host
 ///
@@ -48,7 +47,7 @@ impl Args {
             return print_plan(globals.output, &[call].into_iter().chain(lines).collect::<Vec<_>>());
         }
         interrupt::watch()?;
-        let connection = Connection::open(&remote.ssh, &host)?;
+        let connection = connect_shown(globals.output, &remote.ssh, &host)?;
         let (stdout, stderr) = own_streams();
         let mut task = Task::new(script);
         (task.input, task.stdout, task.stderr) = (own_input(true), stdout, stderr);

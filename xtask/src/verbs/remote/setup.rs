@@ -15,7 +15,7 @@ use crate::remote::far::{Place, Verb, environment};
 use crate::remote::select::Host;
 use crate::remote::session::{End, Task};
 use crate::remote::snapshot::Snapshot;
-use crate::remote::{Remote, ask, own_streams, sync_shown};
+use crate::remote::{Remote, ask, connect_shown, own_streams, sync_shown};
 use crate::{git, interrupt, terminal, workspace};
 
 /// The checkout over there, unless told otherwise: below the home folder.
@@ -75,8 +75,7 @@ impl Args {
         }
         interrupt::watch()?;
         let output = globals.output;
-        output.note(format_args!("connect to {}", host.ssh));
-        let connection = Connection::open(&remote.ssh, &host)?;
+        let connection = connect_shown(globals.output, &remote.ssh, &host)?;
         output.note("check git, cargo and a C compiler");
         let backends = check_tools(&connection)?;
         let synced = sync_shown(globals, &connection, &Snapshot::take(&root)?)?;
