@@ -78,7 +78,7 @@ impl Args {
         let connection = connect_shown(globals.output, &remote.ssh, &host)?;
         output.note("check git, cargo and a C compiler");
         let backends = check_tools(&connection)?;
-        let synced = sync_shown(globals, &connection, &Snapshot::take(&root)?)?;
+        let synced = sync_shown(output, &connection, &Snapshot::take(&root)?)?;
         output.note(format_args!("checkout in `{repo}`"));
         clone(&connection, &synced.path, &repo, origin(&root)?.as_deref())?;
         let profile = profile(&host, repo.clone(), backends.clone())?;

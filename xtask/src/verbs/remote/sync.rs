@@ -5,9 +5,8 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::process::print_plan;
-use crate::remote::connection::Connection;
 use crate::remote::snapshot::Pending;
-use crate::remote::{Remote, group, sync_shown};
+use crate::remote::{Remote, connect_shown, group, sync_shown};
 use crate::{interrupt, workspace};
 
 /// Bring hosts to exactly this working tree
@@ -45,14 +44,15 @@ impl Args {
             return print_plan(globals.output, &hosts.iter().map(|host| step(&host.name)).collect::<Vec<_>>());
         }
         interrupt::watch()?;
+        let output = if hosts.len() > 1 { globals.output.without_progress() } else { globals.output };
         let pending = Pending::start(&root);
         let outcomes = group::side_by_side(
             &hosts,
             |host| host,
             |host| {
-                let connection = Connection::open(&remote.ssh, host)?;
+                let connection = connect_shown(output, &remote.ssh, host)?;
                 let snapshot = pending.wait()?;
-                let synced = sync_shown(globals, &connection, snapshot)?;
+                let synced = sync_shown(output, &connection, snapshot)?;
                 if !globals.output.json {
                     globals.output.line(&synced.path)?;
                 }
