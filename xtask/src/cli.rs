@@ -147,8 +147,15 @@ fn needs_remote(option: &str) -> Failure {
 
 fn forwarding(verb: &Verb, selection: Vec<String>, sync: bool, arguments: &[OsString]) -> Forwarding {
     let arguments = without_ours(arguments.iter().skip(1).cloned());
-    let (needs_checkout, asks, fetches) = (verb.needs_checkout(), verb.asks(), verb.fetches());
-    Forwarding { selection, sync, arguments, needs_checkout, asks, fetches }
+    Forwarding {
+        selection,
+        sync,
+        arguments,
+        needs_checkout: verb.needs_checkout(),
+        asks: verb.asks(),
+        reads_input: verb.reads_input(),
+        fetches: verb.fetches(),
+    }
 }
 
 /// The arguments without those that are for this side. What begins with a dash is an option here: no option of any verb

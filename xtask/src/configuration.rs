@@ -4,7 +4,8 @@
 
 mod edit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use models::places::Places;
@@ -100,6 +101,14 @@ impl Configuration {
         Self::read(&[user_file()?, PathBuf::from(SYSTEM_FILE)])
     }
 
+    /// Files that hold variables, which may be secrets, and that others may read.
+    pub fn exposed_files(&self) -> BTreeSet<&Path> {
+        let with_variables = self.hosts.values().filter(|profile| !profile.env.is_empty());
+        let files: BTreeSet<&Path> = with_variables.map(|profile| profile.file.as_path()).collect();
+        let is_open = |file: &&Path| file.metadata().is_ok_and(|data| data.mode() & 0o077 != 0);
+        files.into_iter().filter(is_open).collect()
+    }
+
     /// Reads `files`, the first of them first in rank.
     fn read(files: &[PathBuf]) -> Result<Self, Failure> {
         let mut hosts = BTreeMap::new();
@@ -159,6 +168,13 @@ fn parse(name: &str, raw: RawProfile, file: &Path) -> Result<Profile, Failure> {
 }
 
 impl Profile {
+    /// The same, its variables' values left out: for people to see.
+    #[must_use]
+    pub fn masked(&self) -> Self {
+        let env = self.env.keys().map(|name| (name.clone(), String::from("…"))).collect();
+        Self { env, ..self.clone() }
+    }
+
     /// Says which key holds what it cannot.
     pub fn check(&self) -> Result<(), String> {
         let paths = self.repo.iter().map(|path| ("repo", path)).chain(self.path.iter().map(|path| ("path", path)));

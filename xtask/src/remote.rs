@@ -10,6 +10,7 @@ mod fetch;
 mod filter;
 pub mod group;
 mod guard;
+mod paced;
 pub mod script;
 pub mod select;
 pub mod session;
@@ -32,7 +33,7 @@ use sync::Synced;
 
 use self::connection::{Connection, Ssh};
 use crate::cli::Globals;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Profile};
 use crate::failure::Failure;
 use crate::output::{Output, size_words};
 use crate::process::print_plan;
@@ -56,6 +57,8 @@ pub struct Forwarding {
     pub needs_checkout: bool,
     /// Whether the verb asks before it does something that cannot be undone.
     pub asks: bool,
+    /// Whether the verb reads standard input: what others leave is for whoever comes after them.
+    pub reads_input: bool,
     /// Whether the programs it builds are brought back.
     pub fetches: bool,
 }
@@ -85,8 +88,14 @@ impl Remote {
     ///
     /// # Errors
     /// A configuration that cannot be understood.
-    pub fn load() -> Result<Self, Failure> {
+    pub fn load(output: Output) -> Result<Self, Failure> {
         let configuration = Configuration::load()?;
+        configuration.exposed_files().iter().for_each(|file| {
+            output.warning(format_args!(
+                "`{0}` holds variables and others may read it: `chmod 600 '{0}'`",
+                file.display()
+            ));
+        });
         let ssh = Ssh::new(configuration.remote);
         Ok(Self { configuration, ssh })
     }
@@ -118,7 +127,7 @@ impl Remote {
 /// # Errors
 /// See [`Remote::select`]; of one host also its connection's failure. Of several, each tells its own.
 pub fn forward(globals: &Globals, forwarding: &Forwarding) -> Result<u8, Failure> {
-    let remote = Remote::load()?;
+    let remote = Remote::load(globals.output)?;
     let hosts = remote.select(&forwarding.selection)?;
     script::check_arguments(&forwarding.arguments)?;
     check_places(&hosts, forwarding)?;
@@ -147,7 +156,9 @@ fn plan(globals: &Globals, remote: &Remote, hosts: &[Host], forwarding: &Forward
             String::from(SYNCED)
         });
         let place = Place::on(host, synced, forwarding.needs_checkout)?;
-        let script = Verb { arguments: &forwarding.arguments, place, columns: None }.script(host.profile.as_ref());
+        // A variable may be a secret, and a plan may be kept.
+        let profile = host.profile.as_ref().map(Profile::masked);
+        let script = Verb { arguments: &forwarding.arguments, place, columns: None }.script(profile.as_ref());
         steps.extend(script.text().lines().map(|line| format!("  {line}")));
     }
     print_plan(globals.output, &steps)
@@ -204,7 +215,7 @@ impl Run<'_> {
                 task.stderr = printer.sink(&host.name, Stream::Errors);
             }
             None => {
-                task.input = own_input(false);
+                task.input = if forwarding.reads_input { own_input(false) } else { None };
                 (task.stdout, task.stderr) = own_streams();
             }
         }
@@ -227,6 +238,10 @@ impl Run<'_> {
         };
         let code = verb.ended(host, task.run(connection)?)?;
         let events = text_of(&events);
+        if code != 0 && globals.output.json {
+            // Why it failed was said in an event.
+            events.lines().next_back().map_or(Ok(()), |last| globals.output.line(last))?;
+        }
         if code == 0 {
             fetch::fetch(globals, connection, &root, &events)?;
             if self.printer.is_none() {
@@ -287,6 +302,9 @@ pub fn sync_shown(output: Output, connection: &Connection, snapshot: &Snapshot) 
     let synced = sync::sync(connection, snapshot);
     bar.finish_and_clear();
     let synced = synced?;
+    for name in &snapshot.left_out {
+        output.warning(format_args!("`{name}` is a repository of its own and no submodule: its files are not sent"));
+    }
     let words = match synced.sent_objects {
         0 => format!("{name}: `{}` is this working tree already", synced.path),
         count => format!(

@@ -75,6 +75,11 @@ impl Verb {
         }
     }
 
+    /// Whether it reads standard input.
+    pub fn reads_input(&self) -> bool {
+        matches!(self, Verb::Remote(verb) if verb.reads_input())
+    }
+
     /// Whether what it makes elsewhere is to be brought here.
     pub fn fetches(&self) -> bool {
         matches!(self, Verb::Build(verb) if verb.fetches())

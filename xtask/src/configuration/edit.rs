@@ -14,6 +14,7 @@ use crate::failure::Failure;
 /// # Errors
 /// A file that cannot be understood or written.
 pub fn add_host(file: &Path, name: &str, profile: &Profile) -> Result<bool, Failure> {
+    let _alone = lock(file)?;
     let mut document = read(file)?;
     let hosts = hosts(&mut document, file)?;
     let is_new = !hosts.contains_key(name);
@@ -46,12 +47,24 @@ pub fn add_host(file: &Path, name: &str, profile: &Profile) -> Result<bool, Fail
 /// # Errors
 /// A file that cannot be understood or written.
 pub fn remove_host(file: &Path, name: &str) -> Result<bool, Failure> {
+    let _alone = lock(file)?;
     let mut document = read(file)?;
     let was_there = hosts(&mut document, file)?.remove(name).is_some();
     if was_there {
         write(file, &document.to_string())?;
     }
     Ok(was_there)
+}
+
+/// Reading, changing and writing are one step for everybody else; held until the file is dropped.
+fn lock(file: &Path) -> Result<std::fs::File, Failure> {
+    let folder = file.parent().ok_or_else(|| Failure::new("a configuration file lies in a folder"))?;
+    fs_err::create_dir_all(folder)?;
+    let path = folder.join(".config.toml.lock");
+    let failed = |error: std::io::Error| Failure::new(format!("cannot lock `{}`: {error}", path.display()));
+    let locked = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    locked.lock().map_err(failed)?;
+    Ok(locked)
 }
 
 fn read(file: &Path) -> Result<DocumentMut, Failure> {

@@ -46,6 +46,8 @@ const POLL: Duration = Duration::from_millis(2);
 const OPEN_TIMES_CONNECT: u32 = 3;
 /// What ssh itself ends with when it did not get there.
 pub const SSH_FAILED: u8 = 255;
+/// Before the random word that marks a run in a far stream.
+pub const MARK_PREFIX: &str = "llorch-mark-";
 /// Lines of ssh's that are shown.
 const LINES_MAX: usize = 6;
 
@@ -62,7 +64,7 @@ pub struct Connection {
     ssh: Ssh,
     folder: PathBuf,
     master: duct::Handle,
-    guard: Guard,
+    guard: Arc<Guard>,
     said: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -125,11 +127,11 @@ impl Connection {
     /// Exit code 69, or 76 if the host's key is another than the known one.
     pub fn open(ssh: &Ssh, host: &Host) -> Result<Self, Failure> {
         let folder = control_folder()?;
-        let mark = format!("llorch-{}", random_word()?);
+        let mark = format!("{MARK_PREFIX}{}", random_word()?);
         let (errors, errors_writer) = pipe()?;
         let call = ssh.master(host, &folder.join("c").to_string_lossy(), &start_command(&mark));
         let (master, input, output) = spawn(&call, errors_writer).inspect_err(|_| remove(&folder))?;
-        let guard = Guard::start(&mark, input, output);
+        let guard = Arc::new(Guard::start(&mark, input, output));
         let said = Arc::new(Mutex::new(Vec::new()));
         listen(errors, Arc::clone(&said));
         let connection = Self { host: host.clone(), ssh: ssh.clone(), folder, master, guard, said };
@@ -143,8 +145,8 @@ impl Connection {
     }
 
     /// Who ends a task when the line drops.
-    pub fn guard(&self) -> &Guard {
-        &self.guard
+    pub fn guard(&self) -> Arc<Guard> {
+        Arc::clone(&self.guard)
     }
 
     /// How ssh is called.
@@ -171,6 +173,16 @@ impl Connection {
             .hint("what ran there is ended by its guard within 5 s: run the command again")
     }
 
+    /// A key that is another than the known one is refused whatever the user's configuration would let pass. ssh says so
+    /// before it authenticates.
+    ///
+    /// # Errors
+    /// Exit code 76.
+    pub fn check_key(&self) -> Result<(), Failure> {
+        let said = self.all_said();
+        if is_key_changed(&said) { Err(key_changed(&self.host, &said)) } else { Ok(()) }
+    }
+
     fn control_path(&self) -> String {
         self.folder.join("c").to_string_lossy().into_owned()
     }
@@ -182,7 +194,7 @@ impl Connection {
         loop {
             interrupt::check()?;
             if socket.exists() {
-                return Ok(());
+                return self.check_key();
             }
             if !self.is_open() {
                 // Its last words may still be on their way.
@@ -190,7 +202,7 @@ impl Connection {
                 if let Some(code) = self.ended_with().filter(|code| *code != SSH_FAILED) {
                     return Err(self.strange(code));
                 }
-                return Err(refused(&self.host, self.said()).unwrap_or_else(|| self.unknown_key()));
+                return Err(refused(&self.host, self.all_said()).unwrap_or_else(|| self.unknown_key()));
             }
             if started.elapsed() > limit {
                 let message = format!("`{}` did not answer within {} s", self.host.name, limit.as_secs());
@@ -224,11 +236,16 @@ impl Connection {
             .hint(format!("compare that with the host's own, then `ssh {} true` and answer yes", host.ssh))
     }
 
-    fn said(&self) -> Vec<String> {
+    /// What ssh and a start-up file said, without our own words.
+    fn all_said(&self) -> Vec<String> {
         let bytes = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let lines = text.lines().map(|line| line.trim_matches(['@', ' ', '\r']).to_owned());
-        lines.filter(|line| !line.is_empty()).take(LINES_MAX).collect()
+        lines.filter(|line| !line.is_empty() && !line.contains(MARK_PREFIX)).collect()
+    }
+
+    fn said(&self) -> Vec<String> {
+        self.all_said().into_iter().take(LINES_MAX).collect()
     }
 }
 
@@ -243,13 +260,8 @@ impl Drop for Connection {
 fn refused(host: &Host, said: Vec<String>) -> Option<Failure> {
     let says = |text: &str| said.iter().any(|line| line.contains(text));
     let name = &host.name;
-    if says("IDENTIFICATION HAS CHANGED") || says("REVOKED HOST KEY") || says("is marked as revoked") {
-        let message = format!("the key of `{name}` is another than the known one");
-        let hint = format!(
-            "somebody may be in between: only if you know why it changed, `ssh-keygen -R {}` and connect anew",
-            host.ssh.host()
-        );
-        return Some(Failure::coded(ErrorCode::HostKeyChanged, message).known(said).hint(hint));
+    if is_key_changed(&said) {
+        return Some(key_changed(host, &said));
     }
     if says("Host key verification failed") || says("host key is known for") {
         return None;
@@ -260,10 +272,33 @@ fn refused(host: &Host, said: Vec<String>) -> Option<Failure> {
             "no password is asked for here: `ssh-copy-id {}`, or `ssh-add` for a key with a passphrase",
             host.ssh
         );
-        return Some(Failure::coded(ErrorCode::HostUnauthorized, message).known(said).hint(hint));
+        return Some(
+            Failure::coded(ErrorCode::HostUnauthorized, message)
+                .known(said.into_iter().take(LINES_MAX).collect())
+                .hint(hint),
+        );
     }
     let message = format!("`{name}` cannot be reached");
-    Some(Failure::coded(ErrorCode::HostUnreachable, message).known(said).hint(check_hint(host)))
+    Some(
+        Failure::coded(ErrorCode::HostUnreachable, message)
+            .known(said.into_iter().take(LINES_MAX).collect())
+            .hint(check_hint(host)),
+    )
+}
+
+fn is_key_changed(said: &[String]) -> bool {
+    let signs = ["IDENTIFICATION HAS CHANGED", "REVOKED HOST KEY", "is marked as revoked"];
+    said.iter().any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
+fn key_changed(host: &Host, said: &[String]) -> Failure {
+    let message = format!("the key of `{}` is another than the known one", host.name);
+    // ssh knows under which name and in which file it is kept.
+    let command = said.iter().find(|line| line.starts_with("ssh-keygen ")).cloned();
+    let command = command.unwrap_or_else(|| format!("ssh-keygen -R {}", host.ssh.host()));
+    Failure::coded(ErrorCode::HostKeyChanged, message)
+        .known(said.iter().take(LINES_MAX).cloned().collect())
+        .hint(format!("somebody may be in between: only if you know why it changed, `{command}` and connect anew"))
 }
 
 /// The login shell is none, or does not do what it is told.

@@ -1,6 +1,6 @@
 //! Several hosts side by side: whose line is whose, all of them to their end, a summary, the worst exit code.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -89,6 +89,7 @@ impl Printer {
             let value = serde_json::from_str(&text).unwrap_or_else(|_| serde_json::Value::from(text.as_ref()));
             serde_json::to_string(&Line { host, line: value }).unwrap_or_default()
         } else {
+            let text = if std::io::stdout().is_terminal() { neutralise(&text) } else { text.into_owned() };
             format!("{host:<width$} | {text}", width = self.width)
         };
         let mut stdout = std::io::stdout().lock();

@@ -4,6 +4,7 @@
 //! however that ends: its input is a pipe that is open here alone. What it does is `guard.sh`.
 
 use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,7 @@ const NOISE_LINES_MAX: usize = 8;
 pub struct Guard {
     input: Mutex<PipeWriter>,
     heard: Arc<Mutex<Heard>>,
+    beats: AtomicU64,
 }
 
 /// What came from it, and who wants to know.
@@ -25,6 +27,8 @@ pub struct Guard {
 struct Heard {
     listener: Option<Sender<Event>>,
     noise: Vec<String>,
+    /// Beats that were answered.
+    echoes: u64,
 }
 
 impl Guard {
@@ -35,13 +39,25 @@ impl Guard {
         let _noticed = input.write_all(&script.line());
         let heard = Arc::new(Mutex::new(Heard::default()));
         listen(output, mark.to_owned(), Arc::clone(&heard));
-        Self { input: Mutex::new(input), heard }
+        Self { input: Mutex::new(input), heard, beats: AtomicU64::new(0) }
     }
 
     /// Tells it something; that it has gone is noticed by its silence.
     pub fn say(&self, words: &str) {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         let _noticed = input.write_all(format!("{words}\n").as_bytes());
+    }
+
+    /// A sign of life; its number.
+    pub fn beat(&self) -> u64 {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let _noticed = input.write_all(b"beat\n");
+        self.beats.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// How many were answered.
+    pub fn echoes(&self) -> u64 {
+        lock(&self.heard).echoes
     }
 
     /// From now on what it says goes to `listener`: the task that runs.
@@ -76,8 +92,39 @@ fn listen(output: PipeReader, mark: String, heard: Arc<Mutex<Heard>>) {
                     continue;
                 }
             };
+            let mut heard = lock(&heard);
+            heard.echoes += u64::from(matches!(event, Event::Beat));
             // Between two tasks nobody listens.
-            let _nobody = lock(&heard).listener.as_ref().map(|listener| listener.send(event));
+            let _nobody = heard.listener.as_ref().map(|listener| listener.send(event));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::GUARD;
+
+    #[test]
+    fn a_guard_that_cannot_speak_any_more_still_ends_its_task() {
+        let task = duct::cmd("setsid", ["sleep", "300"]).unchecked().start().expect("a task");
+        let pid = task.pids()[0];
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let (input, mut told) = std::io::pipe().expect("a pipe");
+        let guard = duct::cmd("sh", ["-c", &format!("mark=m\n{GUARD}")]).stdin_file(input).stdout_file(writer);
+        let guard = guard.stderr_null().unchecked().start().expect("a guard");
+        std::io::Write::write_all(&mut told, format!("hold {pid}\n").as_bytes()).expect("it listens");
+        std::thread::sleep(Duration::from_millis(300));
+        // Nobody hears what it says, and it is spoken to once more before all is silent.
+        drop(reader);
+        std::io::Write::write_all(&mut told, b"beat\n").expect("it listens");
+        let started = Instant::now();
+        while task.try_wait().expect("it can be waited for").is_none() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the task still runs");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(told);
+        let _ended = guard.wait();
+    }
 }

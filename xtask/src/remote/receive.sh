@@ -10,37 +10,49 @@ if [ ! -e .git/llorch-tree ]; then
     else
         git init --quiet . >&2 || step init
     fi
-    git config core.autocrlf false && git config core.fileMode true && git config gc.auto 0 || step init
+    git config core.autocrlf false && git config core.fileMode true || step init
+    # Old snapshots are nobody's: they go when there are many packs.
+    git config gc.autoPackLimit 50 && git config gc.pruneExpire now && git config gc.autoDetach false || step init
     : > .git/llorch-tree || step init
 fi
-# One at a time; the lock of a process that is gone is nobody's.
-until mkdir .git/llorch.lock 2>/dev/null; do
-    read -r p 2>/dev/null < .git/llorch.lock/pid && kill -0 "$p" 2>/dev/null && step busy
-    rm -rf .git/llorch.lock || step lock
+# One at a time. A lock names its process; that of one that is gone is taken away by one process alone.
+n=0
+until ln -s $$ .git/llorch.lock 2>/dev/null; do
+    n=$((n+1))
+    p=$(readlink .git/llorch.lock) || { [ $n -lt 20 ] || step lock; continue; }
+    if ! kill -0 "$p" 2>/dev/null && mkdir .git/llorch.takeover 2>/dev/null; then
+        [ "$(readlink .git/llorch.lock)" != "$p" ] || rm -f .git/llorch.lock
+        rmdir .git/llorch.takeover
+        continue
+    fi
+    # Left by one that was killed within that moment.
+    [ $n -ne 100 ] || rmdir .git/llorch.takeover 2>/dev/null
+    [ $n -lt 120 ] || step busy
+    sleep 0.5 2>/dev/null || sleep 1
 done
-echo $$ > .git/llorch.lock/pid || step space
-trap 'rm -rf "$d/.git/llorch.lock"' EXIT
-rm -f .git/index.lock .git/llorch-index.lock .git/shallow.lock
+trap 'rm -f "$d/.git/llorch.lock"' EXIT
+rm -f .git/index.lock .git/llorch-index.lock .git/shallow.lock .git/HEAD.lock
 if git cat-file -e "$commit^{tree}" 2>/dev/null && git cat-file -e "$head^{tree}" 2>/dev/null; then
     echo have
 else
-    git for-each-ref --count=64 --sort=-committerdate --format='tip %(objectname)'
-    echo need
-    IFS=' ' read -r word count || step receive
-    [ "$word" = pack ] || step receive
-    if [ -n "$shallow" ]; then printf '%s\n' "$shallow" > .git/shallow || step space; fi
-    if [ "$count" -lt 100 ]; then
-        git unpack-objects -q >&2 || step receive
-    else
-        git index-pack --stdin --fix-thin >/dev/null || step receive
+    # What a shallow copy has says nothing of what came before, unless this one is cut at the same places.
+    if [ ! -s .git/shallow ] || [ "$(cat .git/shallow)" = "$shallow" ]; then
+        git for-each-ref --count=64 --sort=-committerdate --format='tip %(objectname)'
     fi
+    echo need
+    # A pack is there whole or not at all.
+    git index-pack --stdin --fix-thin >/dev/null || step receive
+    if [ -n "$shallow" ]; then printf '%s\n' "$shallow" > .git/shallow || step space; else rm -f .git/shallow; fi
 fi
 git update-ref refs/llorch/snapshot "$commit" >&2 || step receive
-if [ -n "$branch" ]; then
-    git symbolic-ref HEAD "refs/heads/$branch" && git update-ref HEAD "$head"
-else
-    git update-ref --no-deref HEAD "$head"
-fi >&2 || step head
+if [ "$(git symbolic-ref -q HEAD)" != "${branch:+refs/heads/$branch}" ] || [ "$(git rev-parse -q --verify HEAD)" != "$head" ]; then
+    # No branch but the one that is checked out: another's name may be in the way of its own.
+    git update-ref --no-deref HEAD "$head" >&2 || step head
+    git for-each-ref --format='delete %(refname)' refs/heads refs/remotes | git update-ref --no-deref --stdin >&2 || step head
+    if [ -n "$branch" ]; then
+        git update-ref "refs/heads/$branch" "$head" >&2 && git symbolic-ref HEAD "refs/heads/$branch" >&2 || step head
+    fi
+fi
 own() { GIT_INDEX_FILE=.git/llorch-index git "$@"; }
 own read-tree --reset -u "$tree" >&2 || step checkout
 own clean -ffdq >&2 || step clean
@@ -49,4 +61,5 @@ if [ "$(git write-tree 2>/dev/null)" != "$index_tree" ]; then
     cp .git/llorch-index .git/index && git read-tree -m "$index_tree" >&2 || step index
 fi
 git update-index -q --refresh >&2
+git gc --auto --quiet >&2
 printf 'tree %s\n' "$PWD"

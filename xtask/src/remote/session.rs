@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, SSH_FAILED, strange_shell};
+use super::connection::{Connection, MARK_PREFIX, SSH_FAILED, strange_shell};
 use super::filter::Status;
+use super::paced::Paced;
 use super::random_word;
 use super::script::{Script, start_command};
 use super::streams::{Event, Pump, Sink, Source, pipe, pump, spawn};
@@ -30,7 +31,7 @@ const TICK: Duration = Duration::from_millis(50);
 const INTERRUPT_GRACE: Duration = Duration::from_secs(4);
 /// A task that has ended may have left somebody who holds its output open; after this long without a byte he is not
 /// waited for.
-const LEFT_OPEN: Duration = Duration::from_secs(1);
+const LEFT_OPEN: Duration = Duration::from_secs(5);
 /// What a guard has to say that it let go.
 const GUARD_GRACE: Duration = Duration::from_secs(2);
 /// What the start of both shells may take on a busy machine.
@@ -103,7 +104,7 @@ struct State {
 
 impl<'a> Running<'a> {
     fn start(task: Task, connection: &'a Connection) -> Result<Self, Failure> {
-        let mark = format!("llorch-{}", random_word()?);
+        let mark = format!("{MARK_PREFIX}{}", random_word()?);
         let command = start_command(&mark);
         let (sender, inbox) = channel();
         let call = connection.session(&command);
@@ -174,13 +175,17 @@ impl<'a> Running<'a> {
                 let pid: u32 = pid.parse().map_err(|_| self.strange(vec![format!("its shell has the pid {pid:?}")]))?;
                 self.say(&format!("hold {pid}"));
             }
-            Event::Held => self.send_payload(),
+            Event::Held => {
+                self.connection.check_key()?;
+                self.send_payload();
+            }
             Event::Beat => self.state.last_echo = Instant::now(),
             Event::Released => {}
             Event::Lost => return Err(self.connection.lost(self.last_sign())),
             // What a step says comes first, and stands.
             Event::Status(status) => drop(self.state.status.get_or_insert(status)),
-            Event::Bytes => self.state.last_bytes = Instant::now(),
+            // Where the way back is slow, an answer may stand behind a lot of them: they are signs of life as well.
+            Event::Bytes => (self.state.last_bytes, self.state.last_echo) = (Instant::now(), Instant::now()),
             Event::ReaderGone => self.state.is_reader_gone = true,
             Event::Closed { noise } => {
                 self.state.open_streams = self.state.open_streams.saturating_sub(1);
@@ -194,11 +199,12 @@ impl<'a> Running<'a> {
         self.state.is_sent = true;
         self.state.last_echo = Instant::now();
         let Some((payload, mut input, source)) = self.payload.take() else { return };
+        let guard = self.connection.guard();
         std::thread::spawn(move || {
             if input.write_all(&payload).is_ok()
                 && let Some(source) = source
             {
-                source(input);
+                source(Paced::new(input, guard));
             }
         });
     }
@@ -210,7 +216,7 @@ impl<'a> Running<'a> {
     fn beat(&mut self) {
         if self.state.is_sent && self.state.last_beat.elapsed() >= BEAT {
             self.state.last_beat = Instant::now();
-            self.say("beat");
+            self.connection.guard().beat();
         }
     }
 

@@ -10,6 +10,7 @@ use super::far::plain_name;
 use super::random_word;
 use crate::failure::Failure;
 use crate::git;
+use crate::process::{Call, Group};
 use crate::scratch::Scratch;
 
 /// The same tree gives the same commit, whenever it is taken and by whom: nothing is sent twice.
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub tree: String,
     /// The commit that holds both, on top of HEAD.
     pub commit: String,
+    /// Repositories within the tree that are no submodules: of them only the folder goes along.
+    pub left_out: Vec<String>,
     /// Commits whose parents are not here, if this is a shallow clone.
     pub shallow: Vec<String>,
 }
@@ -89,7 +92,7 @@ impl Snapshot {
         // With its knowledge of which files were read already.
         std::fs::copy(root.join(index), &own_index).map(drop).or_else(ignore_missing)?;
         let git = |arguments: &[&str]| {
-            let call = git::call(root).args(arguments).env("GIT_INDEX_FILE", own_index.as_os_str());
+            let call = with_index(root, &own_index).args(arguments);
             let call = call.env("GIT_AUTHOR_DATE", DATE).env("GIT_COMMITTER_DATE", DATE);
             let call = call.env("GIT_AUTHOR_NAME", PERSON.0).env("GIT_AUTHOR_EMAIL", PERSON.1);
             let call = call.env("GIT_COMMITTER_NAME", PERSON.0).env("GIT_COMMITTER_EMAIL", PERSON.1);
@@ -97,7 +100,9 @@ impl Snapshot {
         };
         let index_tree =
             git(&["write-tree"]).map_err(|failure| failure.hint("finish the merge first: `git status`"))?;
-        git(&["-c", "advice.addEmbeddedRepo=false", "-c", "core.safecrlf=false", "add", "--all", "."])?;
+        clear_marks(root, &own_index)?;
+        let added =
+            git::answer(&with_index(root, &own_index).args(["-c", "core.safecrlf=false", "add", "--all", "."]))?;
         let tree = git(&["write-tree"])?;
         let of_index = git(&["commit-tree", &index_tree, "-p", head, "-m", "index"])?;
         let commit = git(&["commit-tree", &tree, "-p", head, "-p", &of_index, "-m", "working tree"])?;
@@ -109,6 +114,7 @@ impl Snapshot {
             index_tree,
             tree,
             commit,
+            left_out: embedded(&added.complaints()),
             shallow: std::fs::read_to_string(root.join(shallow))
                 .unwrap_or_default()
                 .lines()
@@ -116,6 +122,42 @@ impl Snapshot {
                 .collect(),
         })
     }
+}
+
+fn with_index(root: &Path, index: &Path) -> Call {
+    git::call(root).env("GIT_INDEX_FILE", index.as_os_str())
+}
+
+/// Files that git was told not to look at are looked at all the same: the tree is what lies in the folder. Where the
+/// checkout is sparse, those that are left out of it stay so.
+fn clear_marks(root: &Path, index: &Path) -> Result<(), Failure> {
+    let listed = git::answer(&with_index(root, index).args(["ls-files", "-v", "-z"]))?.text();
+    let (mut unchanged, mut skipped) = (String::new(), String::new());
+    for entry in listed.split('\0') {
+        let Some((mark, path)) = entry.split_once(' ') else { continue };
+        if mark.chars().all(|letter| letter.is_ascii_lowercase()) {
+            unchanged += &format!("{path}\0");
+        }
+        if mark.eq_ignore_ascii_case("s") && root.join(path).symlink_metadata().is_ok() {
+            skipped += &format!("{path}\0");
+        }
+    }
+    for (option, paths) in [("--no-assume-unchanged", unchanged), ("--no-skip-worktree", skipped)] {
+        if !paths.is_empty() {
+            let call = with_index(root, index).args(["update-index", option, "-z", "--stdin"]);
+            let ended = call.ask_with(Group::Own, paths)?;
+            if ended.code != 0 {
+                return Err(git::refusal(&call, &ended));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What git says about repositories that it finds within the tree.
+fn embedded(complaints: &[String]) -> Vec<String> {
+    let names = complaints.iter().filter_map(|line| line.split_once("adding embedded git repository: "));
+    names.map(|(_, name)| name.to_owned()).collect()
 }
 
 fn ignore_missing(error: std::io::Error) -> Result<(), Failure> {

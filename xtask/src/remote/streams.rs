@@ -10,13 +10,14 @@ use std::sync::mpsc::Sender;
 use anyhow::Context;
 
 use super::filter::{Start, Status, Trailer};
+use super::paced::Paced;
 use crate::failure::Failure;
 use crate::process::{Call, Group};
 
 /// Takes what the task prints.
 pub type Sink = Box<dyn FnMut(&[u8]) -> io::Result<()> + Send>;
 /// Writes what the task reads, on a thread of its own.
-pub type Source = Box<dyn FnOnce(PipeWriter) + Send>;
+pub type Source = Box<dyn FnOnce(Paced) + Send>;
 
 /// What a stream brought.
 pub enum Event {

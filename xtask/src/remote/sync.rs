@@ -102,20 +102,16 @@ fn script(connection: &Connection, snapshot: &Snapshot) -> Script {
 fn failed(connection: &Connection, end: &End, said: &str) -> Failure {
     let name = &connection.host().name;
     let step = match end {
-        End::Step(step) => step.as_str(),
-        End::Code(_) => "end",
+        End::Step(step) => step.clone(),
+        End::Code(code) => format!("exit code {code}"),
     };
-    let (code, why, hint) = match step {
+    let (code, why, hint) = match step.as_str() {
         "git" => (
             ErrorCode::HostNotReady,
             "finds no git",
             "install git there, or name its folder in the profile: `path = […]`",
         ),
-        "busy" => (
-            ErrorCode::HostNotReady,
-            "is being sent another working tree by somebody else",
-            "try again when that has ended",
-        ),
+        "busy" => (ErrorCode::HostNotReady, "is being sent another working tree", "try again when that has ended"),
         "marked" => (
             ErrorCode::HostNotReady,
             "has a folder in the copy's place that was not made by this",
@@ -125,6 +121,11 @@ fn failed(connection: &Connection, end: &End, said: &str) -> Failure {
             ErrorCode::SyncMismatch,
             "shows another tree than what was sent",
             "files were changed there meanwhile: run it again",
+        ),
+        "head" | "checkout" | "clean" | "index" => (
+            ErrorCode::HostNotReady,
+            "could not lay out the working tree",
+            "run it again; if that does not help, remove the copy below `~/.cache/llorch/trees` there",
         ),
         _ => (
             ErrorCode::HostNotReady,
@@ -203,7 +204,6 @@ fn send(snapshot: &Snapshot, tips: &[String], writer: &mut dyn Write) -> Result<
     reader.read_exact(&mut header).map_err(|_| Some(call.failed(1)))?;
     let objects = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
     let far = |_| None;
-    writer.write_all(format!("pack {objects}\n").as_bytes()).map_err(far)?;
     writer.write_all(&header).map_err(far)?;
     let bytes = std::io::copy(&mut reader, writer).map_err(far)?;
     Ok((bytes + PACK_HEADER_BYTES as u64, objects))

@@ -41,6 +41,11 @@ impl Verb {
         }
     }
 
+    /// Whether it reads standard input.
+    pub fn reads_input(&self) -> bool {
+        matches!(self, Verb::Exec(_))
+    }
+
     /// Whether it works in a checkout only.
     pub fn needs_checkout(&self) -> bool {
         match self {

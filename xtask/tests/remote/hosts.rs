@@ -164,6 +164,32 @@ fn profiles_are_added_listed_tried_and_removed() {
 }
 
 #[test]
+fn hosts_that_are_added_at_the_same_time_are_all_there() {
+    let machines = Machines::new();
+    std::thread::scope(|scope| {
+        for index in 0..12 {
+            let machines = &machines;
+            scope.spawn(move || machines.run(&["remote", "hosts", "add", &format!("host{index}"), "box"]));
+        }
+    });
+    assert_eq!(machines.run(&["remote", "hosts", "list"]).text().lines().count(), 12);
+    assert_eq!(machines.run(&["remote", "hosts", "remove", "nobody", "--dry-run"]).code, 2);
+}
+
+#[test]
+fn a_plan_keeps_the_values_of_variables_to_itself() {
+    let machines = Machines::new();
+    machines.configure("[hosts.box]\n[hosts.box.env]\nHF_TOKEN = 'canary-7f3a'\n");
+    for arguments in
+        [&["--remote", "box", "models", "list", "--dry-run"][..], &["remote", "exec", "box", "--dry-run", "--", "x"]]
+    {
+        let outcome = machines.run(arguments);
+        assert!(outcome.text().contains("HF_TOKEN=") && !outcome.text().contains("canary"), "{outcome:?}");
+        assert!(outcome.stderr.contains("chmod 600"), "others may read it: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_plan_connects_to_nobody() {
     let mut machines = Machines::new().with_checkout("exit 9");
     machines.kill_sshd();

@@ -1,5 +1,7 @@
 //! The line goes: this side says so and what it was, the far side is empty within five seconds.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -148,6 +150,50 @@ fn run(command: &str) -> Result<(), String> {
     let words: Vec<&str> = command.split(' ').collect();
     let ran = duct::cmd(words[0], &words[1..]).stderr_null().run();
     ran.map(drop).map_err(|error| format!("`{command}`: {error}"))
+}
+
+/// A line that takes 100 kB a second in each direction, and holds much on its way.
+fn slow_line(port: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let own = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for near in listener.incoming().map_while(Result::ok) {
+            let far = TcpStream::connect(("127.0.0.1", port)).expect("sshd");
+            for (mut from, mut to) in [(near.try_clone(), far.try_clone()), (far.try_clone(), near.try_clone())]
+                .map(|(from, to)| (from.expect("a socket"), to.expect("a socket")))
+            {
+                std::thread::spawn(move || {
+                    let mut buffer = [0_u8; 2_000];
+                    while let Ok(count @ 1..) = from.read(&mut buffer) {
+                        std::thread::sleep(Duration::from_micros(10 * count as u64));
+                        if to.write_all(&buffer[..count]).is_err() {
+                            break;
+                        }
+                    }
+                    let _closed = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    own
+}
+
+#[test]
+fn a_slow_line_is_no_dead_one() {
+    if !is_possible() {
+        return;
+    }
+    let machines = Machines::new();
+    let port = slow_line(machines.port());
+    let machines = machines.ssh(&format!("Port {port}"));
+    let mut command = machines.command(&["remote", "exec", "box", "--", "sh", "-c", "cat | tee /dev/stderr | wc -c"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut input = child.stdin.take().expect("a pipe");
+    let writer = std::thread::spawn(move || input.write_all(&vec![b'x'; 900_000]));
+    let outcome = finish(child);
+    writer.join().expect("it ends").expect("all was taken");
+    assert_eq!((outcome.code, outcome.text().trim()), (0, "900000"), "{:.300}", outcome.stderr);
+    assert_eq!(outcome.stderr.len(), 900_000);
 }
 
 #[test]

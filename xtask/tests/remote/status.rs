@@ -98,6 +98,12 @@ fn transport_failures_have_codes_of_their_own() {
     let outcome = machines.run(&["remote", "exec", "box", "--json", "--", "true"]);
     assert_eq!(outcome.code, 76, "{outcome:?}");
     assert!(outcome.stderr.contains("another than the known one") && outcome.text().contains("HOST_KEY_CHANGED"));
+    // Not even where the user's own configuration would let it pass.
+    let lax = Machines::new().ssh("StrictHostKeyChecking no");
+    lax.make_key("another_key");
+    lax.know_host("another_key");
+    let outcome = lax.run(&["remote", "exec", "box", "--", "echo", "ran"]);
+    assert_eq!((outcome.code, outcome.text().as_str()), (76, ""), "{outcome:?}");
     // Revoked.
     let revoked = std::fs::read_to_string(machines.path("host_key.pub")).expect("a key");
     std::fs::write(machines.path("known_hosts"), format!("@revoked * {revoked}")).expect("a file");

@@ -144,6 +144,11 @@ impl Machines {
         assert!(command.status().expect("ssh-keygen runs").success());
     }
 
+    /// Where sshd listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Writes the key file's public half as the one that is known of the host.
     pub fn know_host(&self, key: &str) {
         let public = std::fs::read_to_string(self.path(&format!("{key}.pub"))).expect("a key");

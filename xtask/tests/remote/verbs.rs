@@ -197,6 +197,26 @@ fn what_is_missing_over_there_is_named() {
 }
 
 #[test]
+fn a_verb_that_reads_nothing_leaves_the_input_to_others() {
+    if !is_possible() {
+        return;
+    }
+    let machines = Machines::new().with_checkout("cat >/dev/null; echo done");
+    let command = machines.command(&["--remote", "box", "tidy"]);
+    let program = command.get_program().to_string_lossy().into_owned();
+    let script = format!("while read host; do '{program}' --remote $host tidy; done");
+    let mut shell =
+        duct::cmd("sh", ["-c", &script]).stdin_bytes("box\nbox2\n").stdout_capture().dir(machines.path("near"));
+    for (name, value) in command.get_envs() {
+        shell = match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    assert_eq!(shell.run().expect("a shell").stdout, b"done\ndone\n");
+}
+
+#[test]
 fn a_question_is_asked_on_this_side_or_not_at_all() {
     if !is_possible() {
         return;

@@ -37,6 +37,7 @@ impl Args {
             arguments,
             needs_checkout: true,
             asks: false,
+            reads_input: false,
             fetches: false,
         };
         remote::forward(globals, &forwarding)

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 
 use crate::cli::Globals;
+use crate::configuration::Profile;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::process::print_plan;
+use crate::remote::script::Script;
 use crate::remote::script::check_arguments;
 use crate::remote::session::{End, Task};
 use crate::remote::{Remote, connect_shown, far, own_input, own_streams};
@@ -13,7 +15,8 @@ use crate::remote::{Remote, connect_shown, far, own_input, own_streams};
 /// Run a command on a host
 ///
 /// Standard input, both outputs and the exit code come through as they are. The words arrive as they were typed here: no
-/// shell over there reads them again. When the connection drops, the command is ended within five seconds.
+/// shell over there reads them again. When the connection drops, the command is ended within five seconds; what it leaves
+/// running with its output open is waited for five seconds.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask remote exec workstation -- nvidia-smi
@@ -31,16 +34,14 @@ pub struct Args {
 impl Args {
     /// Connects, runs, comes back with its exit code.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let remote = Remote::load()?;
+        let remote = Remote::load(globals.output)?;
         let host = remote.one(&self.host)?;
         check_arguments(&self.command)?;
         let profile = host.profile.as_ref();
-        let missing = "|| { printf '%s: no such command\\n' ";
-        let script = far::environment(profile).then("command -v ").word(&self.command[0]);
-        let script =
-            script.then(" >/dev/null 2>&1 ").then(missing).word(&self.command[0]).then(" >&2; step command; }\n");
-        let script = script.then("env").words(&self.command);
+        let script = script_of(profile, &self.command);
         if globals.dry_run {
+            let masked = profile.map(Profile::masked);
+            let script = script_of(masked.as_ref(), &self.command);
             let call = remote.ssh.session(&host, "CONNECTION", "/bin/sh").to_string();
             let text = script.text();
             let lines = text.lines().map(|line| format!("  {line}"));
@@ -57,4 +58,10 @@ impl Args {
             End::Step(_) => Ok(127),
         }
     }
+}
+
+fn script_of(profile: Option<&Profile>, command: &[OsString]) -> Script {
+    let script = far::environment(profile).then("command -v ").word(&command[0]);
+    let script = script.then(" >/dev/null 2>&1 || { printf '%s: no such command\\n' ").word(&command[0]);
+    script.then(" >&2; step command; }\nenv").words(command)
 }

@@ -187,10 +187,11 @@ impl AddArgs {
 impl RemoveArgs {
     fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let file = configuration::user_file()?;
-        if globals.dry_run {
+        let is_there = Configuration::load()?.hosts.get(&self.name).is_some_and(|profile| profile.file == file);
+        if globals.dry_run && is_there {
             return print_plan(globals.output, &[format!("remove `[hosts.{}]` from {}", self.name, file.display())]);
         }
-        if !configuration::remove_host(&file, &self.name)? {
+        if !is_there || !configuration::remove_host(&file, &self.name)? {
             let message = format!("`{}` has no profile in `{}`", self.name, file.display());
             return Err(Failure::usage(message).hint("cargo xtask remote hosts list"));
         }

@@ -61,7 +61,7 @@ struct Done<'a> {
 impl Args {
     /// Step by step; the first that does not succeed ends it.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let remote = Remote::load()?;
+        let remote = Remote::load(globals.output)?;
         let host = remote.one(&self.host)?;
         let root = workspace::require()?;
         let name = self.name.clone().unwrap_or_else(|| default_name(&host));
@@ -181,7 +181,15 @@ fn origin(root: &std::path::Path) -> Result<Option<String>, Failure> {
     let asked = git::call(root).args(["remote", "get-url", "origin"]).ask(Group::Own)?;
     let url = asked.text();
     let is_remote = url.starts_with("https://") || url.starts_with("ssh://") || url.starts_with("git@");
-    Ok((asked.code == 0 && is_remote && !url.chars().any(char::is_control)).then_some(url))
+    Ok((asked.code == 0 && is_remote && !url.chars().any(char::is_control)).then(|| without_user(&url)))
+}
+
+/// An address without the name and password that may stand in it: they are this machine's.
+fn without_user(url: &str) -> String {
+    let Some(rest) = url.strip_prefix("https://") else { return url.to_owned() };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("https://{host}/{path}")
 }
 
 fn profile(host: &Host, repo: String, backends: Vec<Backend>) -> Result<Profile, Failure> {
@@ -201,7 +209,18 @@ fn profile(host: &Host, repo: String, backends: Vec<Backend>) -> Result<Profile,
 
 #[cfg(test)]
 mod tests {
-    use super::TOOLS;
+    use super::{TOOLS, without_user};
+
+    #[test]
+    fn a_password_in_an_address_stays_here() {
+        for (url, sent) in [
+            ("https://me:secret@git.lan/a@b.git", "https://git.lan/a@b.git"),
+            ("https://git.lan/x", "https://git.lan/x"),
+            ("git@git.lan:x", "git@git.lan:x"),
+        ] {
+            assert_eq!(without_user(url), sent);
+        }
+    }
 
     #[test]
     fn tools_are_plain_words() {

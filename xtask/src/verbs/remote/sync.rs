@@ -36,7 +36,7 @@ struct Line<'a> {
 impl Args {
     /// Sends to all at once.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let remote = Remote::load()?;
+        let remote = Remote::load(globals.output)?;
         let hosts = remote.select(&self.hosts)?;
         let root = workspace::require()?;
         if globals.dry_run {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::table;
+use crate::output::{neutralise, table};
 use crate::process::print_plan;
 use crate::remote::connection::Connection;
 use crate::remote::script::Script;
@@ -56,7 +56,7 @@ struct Row {
 impl Args {
     /// Connects to all at once.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let remote = Remote::load()?;
+        let remote = Remote::load(globals.output)?;
         let selection = if self.hosts.is_empty() { vec![String::from("all")] } else { self.hosts };
         let hosts = remote.select(&selection)?;
         if globals.dry_run {
@@ -83,9 +83,10 @@ impl Args {
         if globals.output.json {
             globals.output.value(&Document { hosts: rows })?;
         } else {
+            // What other machines say must not drive this one's terminal.
             table(&rows.iter().map(Row::words).collect::<Vec<_>>())
                 .iter()
-                .try_for_each(|line| globals.output.line(line))?;
+                .try_for_each(|line| globals.output.line(&neutralise(line)))?;
         }
         Ok(worst.copied().unwrap_or(1))
     }
