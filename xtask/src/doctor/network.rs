@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use models::fetch::error::FetchError;
 use models::fetch::probe::{self, Standing};
-use models::fetch::settings::SourceSettings;
+use models::fetch::settings::{SettingsError, SourceSettings};
 
 use super::{Check, Scene};
 use crate::interrupt;
@@ -18,7 +18,10 @@ pub fn hub(scene: &Scene) -> Vec<Check> {
     let cache = scene.places.as_ref().map(|places| places.cache.path.clone()).unwrap_or_default();
     let settings = match SourceSettings::from_environment(&cache) {
         Ok(settings) => settings,
-        Err(error) => return vec![Check::failed("hub", error.to_string(), "unset it, or set it to what it should be")],
+        Err(error @ SettingsError::Token { .. }) => return vec![Check::failed("token", error.to_string(), TOKEN_HINT)],
+        Err(error @ SettingsError::Endpoint { .. }) => {
+            return vec![Check::failed("hub", error.to_string(), "unset `HF_ENDPOINT`, or set it to a hub's address")];
+        }
     };
     let endpoint = settings.endpoint.as_str();
     let has_token = settings.token.is_some();
