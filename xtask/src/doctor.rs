@@ -26,6 +26,8 @@ pub use ours::is_on_path;
 
 /// No check takes longer; the network's have shorter clocks of their own.
 const PATIENCE: Duration = Duration::from_secs(12);
+/// After Ctrl-C: so that checks can end the programs that they wait for.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// Between two looks at signals.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -119,7 +121,7 @@ impl Scene {
 type Examination = fn(&Scene) -> Vec<Check>;
 
 /// All of them, in the order in which they are printed.
-const EXAMINATIONS: [(&str, Examination); 21] = [
+const EXAMINATIONS: [(&str, Examination); 20] = [
     ("rust", programs::rust),
     ("cargo", programs::cargo),
     ("c compiler", programs::c_compiler),
@@ -127,7 +129,6 @@ const EXAMINATIONS: [(&str, Examination); 21] = [
     ("git", programs::git),
     ("nextest", programs::nextest),
     ("python3", programs::python),
-    ("pip", programs::pip),
     ("checkout", ours::checkout),
     ("submodules", ours::submodules),
     ("config", ours::config),
@@ -160,9 +161,11 @@ pub fn examine(scene: Scene) -> Result<Vec<Check>, Failure> {
     }
     drop(sender);
     let mut found: Vec<Option<Vec<Check>>> = vec![None; EXAMINATIONS.len()];
-    let until = Instant::now() + PATIENCE;
+    let mut until = Instant::now() + PATIENCE;
     while found.iter().any(Option::is_none) && Instant::now() < until {
-        interrupt::check()?;
+        if interrupt::check().is_err() {
+            until = until.min(Instant::now() + FAREWELL);
+        }
         match receiver.recv_timeout(POLL) {
             Ok((index, checks)) => found[index] = Some(checks),
             Err(RecvTimeoutError::Timeout) => {}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::ask::{NoAnswer, ask};
 use super::{Check, Scene};
-use crate::process::Call;
+use crate::process::{Call, Ended};
 use crate::scratch::Scratch;
 
 const RUSTUP: &str = "curl --proto '=https' -sSf https://sh.rustup.rs | sh";
@@ -105,15 +105,31 @@ pub fn git(_scene: &Scene) -> Vec<Check> {
     vec![program("git", &Call::new("git").args(["--version"]), SETUP)]
 }
 
-/// Python, for the mirrors of models.
+/// Python and pip, for the mirrors of models. One start of the interpreter answers for both: it may be a slow wrapper, and
+/// `pip --version` loads all of pip.
 pub fn python(_scene: &Scene) -> Vec<Check> {
-    vec![program("python3", &Call::new("python3").args(["--version"]), SETUP)]
-}
-
-/// pip, the same.
-pub fn pip(_scene: &Scene) -> Vec<Check> {
-    let hint = format!("{SETUP}, or `{ENSURE_PIP}`");
-    vec![program("pip", &Call::new("python3").args(["-m", "pip", "--version"]), &hint)]
+    const QUESTION: &str =
+        "import sys; print('Python', sys.version.split()[0], flush=True); import pip; print('pip', pip.__version__)";
+    let answer = ask(&Call::new("python3").args(["-c", QUESTION]));
+    let text = answer.as_ref().map(Ended::text).unwrap_or_default();
+    let mut lines = text.lines();
+    let (python, pip) = (lines.next(), lines.next());
+    let why = match answer {
+        Ok(_) => Why::Refused,
+        Err(no_answer) => Why::NoAnswer(no_answer),
+    };
+    let python = match python {
+        Some(line) => Check::ok("python3", line),
+        None => Check::failed("python3", why.of("python3"), SETUP),
+    };
+    let pip = match pip {
+        Some(line) => Check::ok("pip", line),
+        None => {
+            let hint = format!("{SETUP}, or `{ENSURE_PIP}`");
+            Check::failed("pip", why.of("python3 -m pip"), hint)
+        }
+    };
+    vec![python, pip]
 }
 
 /// ssh, which `--remote` calls.

@@ -21,7 +21,7 @@ fn every_source_is_told_apart() {
         .with("LLORCH_DATA_DIRR", "/data")
         .with("HF_TOKEN", "secret")
         .with("LLORCH_API_KEY", "secret")
-        .file("work/other.toml", "schema = 1\n");
+        .file("work/other.toml", include_str!("../../../catalog.toml"));
     let outcome = machine.run(&["dev", "check", "--json", "--catalog", "other.toml"]);
     assert_eq!(outcome.code, 0, "{outcome:?}");
     let document = document(&outcome);
@@ -73,7 +73,10 @@ fn a_mistake_is_told_by_file_line_and_key_and_the_rest_is_printed() {
     assert_eq!(setting(&document, "catalog")["value"], "built in");
     let outcome = Machine::healthy().configuration("x = [\n").run(&["dev", "check"]);
     assert!(outcome.code == 2 && outcome.stderr.contains("line 1"), "{outcome:?}");
-    let outcome = Machine::healthy().with("HF_ENDPOINT", "ftp://x").run(&["dev", "check"]);
+    let machine = Machine::healthy().with("HF_ENDPOINT", "ftp://x").with("LLORCH_CATALOG", "/none.toml");
+    let outcome = machine.run(&["dev", "check"]);
     assert!(outcome.code == 2 && outcome.stderr.contains("`HF_ENDPOINT`"), "{outcome:?}");
-    assert!(outcome.stdout.contains("catalog"), "{outcome:?}");
+    assert!(outcome.stderr.contains("/none.toml") && outcome.stdout.contains("catalog"), "{outcome:?}");
+    let errors = self::document(&machine.run(&["dev", "check", "--json"]))["errors"].clone();
+    assert_eq!(errors.as_array().map(Vec::len), Some(2), "{errors}");
 }

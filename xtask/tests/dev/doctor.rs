@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::Machine;
+use crate::support::{Machine, assert_ends, finish};
 
 /// What every machine that runs these tests may complain of: its disk, and who else uses its ports.
 const OF_THIS_MACHINE: [&str; 3] = ["disk", "fsync", "ports"];
@@ -35,13 +35,13 @@ fn programs_that_are_missing_or_do_not_run() {
         ("cc", "c compiler", "`cc --version` does not run", "cargo xtask dev setup"),
         ("cc", "linker", "`cc` does not run", "cargo xtask dev setup"),
         ("git", "git", "`git --version` does not run", "cargo xtask dev setup"),
-        ("python3", "python3", "`python3 --version` does not run", "cargo xtask dev setup"),
-        ("python3", "pip", "pip --version` does not run", "ensurepip"),
+        ("python3", "python3", "`python3` does not run", "cargo xtask dev setup"),
+        ("python3", "pip", "`python3 -m pip` does not run", "ensurepip"),
     ];
     for (program, name, words, hint) in cases {
         let machine = Machine::healthy().in_checkout("1.95.0");
         let machine = if program == "python3" && name == "pip" {
-            machine.program("python3", "[ \"$1\" != -m ]")
+            machine.program("python3", "echo 'Python 3.13'; exit 1")
         } else {
             machine.without(program)
         };
@@ -219,8 +219,21 @@ fn a_port_that_somebody_has() {
 
 #[test]
 fn a_program_that_never_answers_is_given_up() {
-    let machine = Machine::healthy().program("nvidia-smi", "while :; do read x </dev/zero; done");
+    let machine = Machine::healthy().hanging("nvidia-smi");
     machine.doctor(&["--backend", "cuda"]).assert_failed("cuda driver", "gives no answer", "reboot");
+    assert_ends(machine.pid_of_hanging());
+}
+
+#[test]
+fn ctrl_c_ends_the_doctor_and_what_it_waits_for() {
+    let machine = Machine::healthy().hanging("nvidia-smi");
+    let doctor = machine.start(Path::new(env!("CARGO_BIN_EXE_xtask")), &["dev", "doctor"]);
+    let waited_for = machine.pid_of_hanging();
+    let pid = rustix::process::Pid::from_child(&doctor);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let outcome = finish(doctor);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (130, ""), "{outcome:?}");
+    assert_ends(waited_for);
 }
 
 #[test]
@@ -273,7 +286,7 @@ fn submodules_that_are_not_what_they_should_be() {
     let strange = machine(module).file("work/reference/x/file", "");
     strange.doctor(&[]).assert_warned("submodules", "holds files", "git submodules update x");
     let hostile = machine(&module.replace("reference/x\n", "../../x\n"));
-    hostile.doctor(&[]).assert_failed("submodules", "", "");
+    hostile.doctor(&[]).assert_failed("submodules", "../../x", ".gitmodules");
 }
 
 fn real_git() -> Option<std::path::PathBuf> {

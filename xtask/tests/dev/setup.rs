@@ -61,7 +61,7 @@ fn what_is_missing_is_installed_and_the_second_run_has_nothing_to_do() {
 fn each_manager_is_called_in_its_own_words() {
     for (name, call) in [
         ("dnf", "dnf install --assumeyes git []\n"),
-        ("pacman", "pacman -Sy --needed --noconfirm git []\n"),
+        ("pacman", "pacman -S --needed --noconfirm git []\n"),
         ("brew", "brew install git []\n"),
     ] {
         let machine = manager(Machine::healthy(), name);

@@ -3,9 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde_json::Value;
+
+/// Every wait of a test ends; machines that build beside it are slow.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Programs of a machine on which nothing is missing. Shell builtins only: there is nothing else on the search path.
 const HEALTHY: [(&str, &str); 9] = [
@@ -13,7 +18,7 @@ const HEALTHY: [(&str, &str); 9] = [
     ("cargo", "echo 'cargo 1.95.0'"),
     ("cc", "echo 'cc 1.0'"),
     ("git", "echo 'git version 2.50.0'"),
-    ("python3", "echo 'Python 3.13'"),
+    ("python3", "echo 'Python 3.13'; echo 'pip 25.0'"),
     ("ssh", "echo 'OpenSSH_10.0' >&2"),
     ("ssh-add", "echo '256 SHA256:x key (ED25519)'"),
     ("uname", "echo this-machine.lan"),
@@ -106,18 +111,38 @@ impl Machine {
         self.run_program(Path::new(env!("CARGO_BIN_EXE_xtask")), arguments)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "tests look at processes from outside")]
     pub fn run_program(&self, program: &Path, arguments: &[&str]) -> Outcome {
+        finish(self.start(program, arguments))
+    }
+
+    /// Starts a program, its output piped, in a process group of its own.
+    #[expect(clippy::disallowed_methods, reason = "tests look at processes from outside")]
+    pub fn start(&self, program: &Path, arguments: &[&str]) -> Child {
         let mut command = Command::new(program);
         command.env_clear().args(arguments).current_dir(self.path("work")).process_group(0);
         command.env("HOME", self.path("home")).env("PATH", self.path("bin")).env("LC_ALL", "C");
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         // Where cargo found libraries of the program under test.
         command.envs(std::env::var_os("LD_LIBRARY_PATH").map(|value| ("LD_LIBRARY_PATH", value)));
-        let output = command.stdin(Stdio::null()).output().expect("it runs");
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        let code = output.status.code().expect("no signal");
-        Outcome { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+    }
+
+    /// A program that never answers; its process id is in the file `pid` once it runs.
+    pub fn hanging(self, name: &str) -> Self {
+        let pid = self.path("pid").display().to_string();
+        self.program(name, &format!("echo $$ > '{pid}'; exec /bin/sleep 300"))
+    }
+
+    /// Waits until the program that never answers runs.
+    pub fn pid_of_hanging(&self) -> Pid {
+        let until = Instant::now() + SOON;
+        loop {
+            if let Some(pid) = self.read("pid").trim().parse().ok().and_then(Pid::from_raw) {
+                return pid;
+            }
+            assert!(Instant::now() < until, "it was not started");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// What the doctor finds.
@@ -125,6 +150,23 @@ impl Machine {
         let outcome = self.run(&[&["dev", "doctor", "--json"], arguments].concat());
         let document: Value = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
         Diagnosis { code: outcome.code, checks: document["checks"].as_array().expect("checks").clone() }
+    }
+}
+
+/// Waits for the end of a program that was started.
+pub fn finish(child: Child) -> Outcome {
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    let code = output.status.code().expect("no signal");
+    Outcome { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// That process is gone, or will be soon.
+pub fn assert_ends(pid: Pid) {
+    let until = Instant::now() + SOON;
+    while rustix::process::test_kill_process(pid).is_ok() {
+        assert!(Instant::now() < until, "process {pid:?} was left behind");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

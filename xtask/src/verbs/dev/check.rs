@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use models::catalog::Catalog;
 use models::environment as variables;
 use models::fetch::settings::SourceSettings;
 use models::places::{Place, Places, Provenance};
@@ -70,7 +71,8 @@ struct Row {
 
 #[derive(Serialize)]
 struct Mistake {
-    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
     message: String,
@@ -82,10 +84,12 @@ impl Args {
         let output = globals.output;
         let places = Places::from_environment()?;
         let explained = explain()?;
-        let (hub, wrong) = match of_hub(&places) {
-            Ok(settings) => (settings, None),
-            Err(failure) => (Vec::new(), Some(failure)),
-        };
+        let mut wrong = Vec::new();
+        let hub = of_hub(&places).unwrap_or_else(|failure| {
+            wrong.push(failure);
+            Vec::new()
+        });
+        wrong.extend(globals.catalog.as_deref().and_then(|path| Catalog::load(path).err()).map(Failure::from));
         let settings: Vec<Setting> = of_places(&places)
             .into_iter()
             .chain([of_catalog(globals)])
@@ -95,7 +99,7 @@ impl Args {
             .collect();
         let unknown = unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
         if output.json {
-            output.value(&document(&explained, settings, unknown))?;
+            output.value(&document(&explained, settings, (&wrong, unknown)))?;
         } else {
             for (file, exists) in &explained.files {
                 output.note(format_args!("{} {}", file.display(), if *exists { "is read" } else { "is not there" }));
@@ -192,17 +196,22 @@ fn words(setting: &Setting) -> Vec<String> {
     vec![setting.name.clone(), neutralise(&setting.value), setting.origin.words()]
 }
 
-fn document(explained: &Explained, settings: Vec<Setting>, unknown_variables: Vec<String>) -> Document {
+fn document(
+    explained: &Explained,
+    settings: Vec<Setting>,
+    (wrong, unknown_variables): (&[Failure], Vec<String>),
+) -> Document {
     let file = |(path, exists): &(std::path::PathBuf, bool)| File { path: path.display().to_string(), exists: *exists };
     let mistake = |mistake: &crate::configuration::Mistake| Mistake {
-        file: mistake.file.display().to_string(),
+        file: Some(mistake.file.display().to_string()),
         line: mistake.line,
         message: mistake.failure.message.clone(),
     };
+    let other = |failure: &Failure| Mistake { file: None, line: None, message: failure.message.clone() };
     Document {
         files: explained.files.iter().map(file).collect(),
         settings: settings.into_iter().map(|setting| row(setting, explained)).collect(),
-        errors: explained.mistakes.iter().map(mistake).collect(),
+        errors: explained.mistakes.iter().map(mistake).chain(wrong.iter().map(other)).collect(),
         unknown_variables,
     }
 }

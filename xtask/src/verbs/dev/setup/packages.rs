@@ -99,7 +99,8 @@ impl Manager {
                 calls.push(call(&["install", "--yes", "--no-install-recommends"]).args(packages));
             }
             Manager::Dnf => calls.push(call(&["install", "--assumeyes"]).args(packages)),
-            Manager::Pacman => calls.push(call(&["-Sy", "--needed", "--noconfirm"]).args(packages)),
+            // Newer lists without newer packages would be half an upgrade, which Arch does not support.
+            Manager::Pacman => calls.push(call(&["-S", "--needed", "--noconfirm"]).args(packages)),
             Manager::Brew => calls.push(call(&["install"]).args(packages)),
         }
         calls
@@ -152,7 +153,7 @@ mod tests {
         let git = plan(Manager::Apt, &[Tool::Git], false, false);
         assert_eq!(git[1], "sudo DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends git");
         assert_eq!(plan(Manager::Dnf, &[Tool::Compiler], false, false), ["sudo dnf install --assumeyes gcc"]);
-        let pacman = "sudo pacman -Sy --needed --noconfirm base-devel git openssh python python-pip";
+        let pacman = "sudo pacman -S --needed --noconfirm base-devel git openssh python python-pip";
         assert_eq!(plan(Manager::Pacman, &ALL, false, false), [pacman]);
         assert_eq!(
             plan(Manager::Brew, &ALL, true, false),
