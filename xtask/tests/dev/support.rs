@@ -22,7 +22,7 @@ const HEALTHY: [(&str, &str); 9] = [
     ("ssh", "echo 'OpenSSH_10.0' >&2"),
     ("ssh-add", "echo '256 SHA256:x key (ED25519)'"),
     ("uname", "echo this-machine.lan"),
-    ("sudo", "case $1 in *=*) shift;; esac; exec \"$@\""),
+    ("sudo", "case $1 in *=*) export \"$1\"; shift;; esac; exec \"$@\""),
 ];
 
 /// A machine.
