@@ -1,8 +1,11 @@
 //! The configuration file: what it may say, and where it is. Editing it is in `configuration/edit.rs`.
 //!
-//! The user's file decides; what it does not say, the system's does. A host is one table, taken from one file whole.
+//! The user's file decides; what it does not say, the system's does. A host is one table, taken from one file whole. Where
+//! each value came from is in `configuration/explained.rs`.
 
 mod edit;
+mod explained;
+mod lines;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
@@ -15,7 +18,10 @@ use serde::Deserialize;
 use crate::failure::Failure;
 use crate::remote::destination::Destination;
 
-pub use edit::{add_host, remove_host};
+pub use edit::{add_host, remove_host, write_default};
+pub use explained::{Explained, Origin, Setting, explain};
+
+use lines::Lines;
 
 /// The system's file.
 const SYSTEM_FILE: &str = "/etc/llorch/config.toml";
@@ -111,28 +117,76 @@ impl Configuration {
 
     /// Reads `files`, the first of them first in rank.
     fn read(files: &[PathBuf]) -> Result<Self, Failure> {
+        let parts: Result<Vec<Option<Part>>, Mistake> = files.iter().map(|file| Part::read(file)).collect();
+        let parts: Vec<Part> = parts.map_err(|mistake| mistake.failure)?.into_iter().flatten().collect();
+        Ok(Self::merge(&parts))
+    }
+
+    fn merge(parts: &[Part]) -> Self {
         let mut hosts = BTreeMap::new();
         let mut remote = RawRemote::default();
-        for file in files {
-            let text = match std::fs::read_to_string(file) {
-                Ok(text) => text,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", file.display()))),
-            };
-            let raw: Raw = toml::from_str(&text).map_err(|error| broken(file, error.to_string().trim_end()))?;
-            for (name, profile) in raw.hosts {
-                let profile = parse(&name, profile, file)?;
-                hosts.entry(name).or_insert(profile);
+        for part in parts {
+            for (name, profile) in &part.hosts {
+                hosts.entry(name.clone()).or_insert_with(|| profile.clone());
             }
-            remote.connect_timeout_seconds = remote.connect_timeout_seconds.or(raw.remote.connect_timeout_seconds);
-            remote.keepalive_seconds = remote.keepalive_seconds.or(raw.remote.keepalive_seconds);
+            remote.connect_timeout_seconds = remote.connect_timeout_seconds.or(part.remote.connect_timeout_seconds);
+            remote.keepalive_seconds = remote.keepalive_seconds.or(part.remote.keepalive_seconds);
         }
         let at_least_one = |value: Option<u16>, default| value.unwrap_or(default).max(1);
         let remote = RemoteSettings {
             connect_timeout_seconds: at_least_one(remote.connect_timeout_seconds, CONNECT_TIMEOUT_SECONDS),
             keepalive_seconds: at_least_one(remote.keepalive_seconds, KEEPALIVE_SECONDS),
         };
-        Ok(Self { hosts, remote })
+        Self { hosts, remote }
+    }
+}
+
+/// What one file says.
+struct Part {
+    file: PathBuf,
+    hosts: BTreeMap<String, Profile>,
+    remote: RawRemote,
+    lines: Lines,
+}
+
+/// What is wrong with a file, and where.
+#[derive(Debug)]
+pub struct Mistake {
+    /// The file.
+    pub file: PathBuf,
+    /// Counted from one; `None` for the whole file.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub failure: Failure,
+}
+
+impl Part {
+    /// `None`: the file is not there.
+    fn read(file: &Path) -> Result<Option<Self>, Mistake> {
+        let mistake = |line, failure| Mistake { file: file.to_owned(), line, failure };
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                let failure = Failure::new(format!("cannot read `{}`: {error}", file.display()));
+                return Err(mistake(None, failure));
+            }
+        };
+        let raw: Raw = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map(|span| lines::number_at(&text, span.start));
+            mistake(line, broken(file, error.to_string().trim_end()))
+        })?;
+        let lines = Lines::of(&text);
+        let mut hosts = BTreeMap::new();
+        for (name, profile) in raw.hosts {
+            let profile = parse(&name, profile, file).map_err(|(key, why)| {
+                let line = lines.of_key(&key).or_else(|| lines.of_key(&format!("hosts.{name}")));
+                let place = line.map(|line| format!("at line {line}: ")).unwrap_or_default();
+                mistake(line, broken(file, &format!("{place}{why}")))
+            })?;
+            hosts.insert(name, profile);
+        }
+        Ok(Some(Self { file: file.to_owned(), hosts, remote: raw.remote, lines }))
     }
 }
 
@@ -156,14 +210,19 @@ fn broken(file: &Path, why: &str) -> Failure {
     .hint(format!("mend `{}`", file.display()))
 }
 
-fn parse(name: &str, raw: RawProfile, file: &Path) -> Result<Profile, Failure> {
-    let wrong = |key: &str, why: &str| broken(file, &format!("`hosts.{name}{key}`: {why}"));
+/// The profile, or the key that is wrong and why.
+fn parse(name: &str, raw: RawProfile, file: &Path) -> Result<Profile, (String, String)> {
+    let wrong = |key: &str, why: &str| (format!("hosts.{name}{key}"), format!("`hosts.{name}{key}`: {why}"));
     check_name(name).map_err(|why| wrong("", &why))?;
     let ssh = raw.ssh.as_deref().unwrap_or(name);
     let ssh = ssh.parse().map_err(|error| wrong(".ssh", &format!("{error}")))?;
     let RawProfile { repo, backends, tags, path, env, .. } = raw;
     let profile = Profile { ssh, repo, backends, tags, path, env, file: file.to_owned() };
-    profile.check().map_err(|why| broken(file, &format!("`hosts.{name}`: {why}")))?;
+    profile.check().map_err(|why| {
+        // It begins with the key.
+        let key = why.split('`').nth(1).unwrap_or_default();
+        (format!("hosts.{name}.{key}"), format!("`hosts.{name}`: {why}"))
+    })?;
     Ok(profile)
 }
 
@@ -254,8 +313,8 @@ mod tests {
     #[test]
     fn a_mistake_is_named_with_its_place() {
         for (text, wanted) in [
-            ("[hosts.a]\nssh = '-oProxyCommand=x'\n", "hosts.a.ssh"),
-            ("[hosts.a]\nrepo = \"a\\nb\"\n", "hosts.a`: `repo`"),
+            ("[hosts.a]\nssh = '-oProxyCommand=x'\n", "at line 2: `hosts.a.ssh"),
+            ("[hosts.a]\nssh = 'x'\nrepo = \"a\\nb\"\n", "at line 3: `hosts.a`: `repo`"),
             ("[hosts.a]\nrepo = '~root/x'\n", "hosts.a`: `repo`"),
             ("[hosts.a]\npath = ['a:b']\n", "hosts.a`: `path`"),
             ("[hosts.a]\n[hosts.a.env]\nld_preload = 'x'\n", "hosts.a`: `env`"),

@@ -18,6 +18,7 @@ mod workspace;
 mod binaries;
 mod cargo;
 mod conversion;
+mod doctor;
 mod download;
 mod inference;
 mod pool;

@@ -90,6 +90,7 @@ impl Verb {
         match self {
             Verb::Models(verb) => verb.asks(),
             Verb::Git(verb) => verb.asks(),
+            Verb::Dev(verb) => verb.asks(),
             _ => false,
         }
     }

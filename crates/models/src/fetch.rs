@@ -20,6 +20,7 @@ mod transport;
 
 pub mod error;
 pub mod peek;
+pub mod probe;
 pub mod resolve;
 pub mod settings;
 

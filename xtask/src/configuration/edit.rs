@@ -67,6 +67,35 @@ fn lock(file: &Path) -> Result<std::fs::File, Failure> {
     Ok(locked)
 }
 
+/// What a new file says: nothing, and how to say something.
+const DEFAULT_TEXT: &str = "\
+# Settings of llorch. What is not set here is taken from the system's file, then from the program; `dev check` prints each
+# value with where it came from.
+
+# [remote]
+# connect_timeout_seconds = 10
+# keepalive_seconds = 5
+
+# A host for `--remote`. `remote hosts add` writes these, `remote hosts check` tries them.
+# [hosts.workstation]
+# ssh = \"me@workstation.lan\"
+# repo = \"llorch\"
+# backends = [\"cpu\", \"cuda\"]
+# tags = [\"gpu\"]
+";
+
+/// Writes a file that only explains itself; false if there is one already, which stays as it is.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_default(file: &Path) -> Result<bool, Failure> {
+    if std::fs::symlink_metadata(file).is_ok() {
+        return Ok(false);
+    }
+    write(file, DEFAULT_TEXT)?;
+    Ok(true)
+}
+
 fn read(file: &Path) -> Result<DocumentMut, Failure> {
     let text = match std::fs::read_to_string(file) {
         Ok(text) => text,
@@ -114,7 +143,7 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{add_host, remove_host};
+    use super::{DEFAULT_TEXT, add_host, remove_host, write_default};
     use crate::configuration::Configuration;
 
     #[test]
@@ -135,6 +164,22 @@ mod tests {
         let after = std::fs::read_to_string(&file).expect("a file");
         assert!(after.starts_with("# mine\n[remote]\nkeepalive_seconds = 3 # quick\n\n[hosts.a]\n"), "{after}");
         assert!(after.contains("tags = [\"t\"]") && !after.contains("hosts.b"), "{after}");
+    }
+
+    #[test]
+    fn the_default_sets_nothing_and_what_it_shows_is_understood() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("llorch/config.toml");
+        let read = || Configuration::read(std::slice::from_ref(&file)).expect("a configuration");
+        let nothing = read();
+        assert!(write_default(&file).expect("written"));
+        assert_eq!(read(), nothing);
+        let shown = DEFAULT_TEXT.lines().filter_map(|line| line.strip_prefix("# "));
+        let shown: Vec<&str> = shown.filter(|line| line.starts_with('[') || line.contains(" = ")).collect();
+        std::fs::write(&file, shown.join("\n")).expect("a file");
+        assert_eq!(read().remote, nothing.remote);
+        assert_eq!(read().hosts["workstation"].tags, ["gpu"]);
+        assert!(!write_default(&file).expect("left alone") && !read().hosts.is_empty());
     }
 
     #[test]
