@@ -5,19 +5,20 @@
 //! everything at once. Whatever a killed run leaves is a folder that nothing refers to, or a link that leads nowhere yet;
 //! the next run removes the one and makes use of the other.
 
+mod files;
 mod links;
 mod lock;
 mod manifest;
 
-use std::fs::Permissions;
 use std::io::ErrorKind;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::scratch::Scratch;
 
+use files::{files_below, have_same_bytes, make_folder, refused, remove_if_there, remove_tree, settle, sync_folder};
 pub use links::{LinkPath, Links};
 pub use lock::Lock;
 pub use manifest::Manifest;
@@ -34,9 +35,6 @@ const DOOMED: &str = ".old";
 const MANIFEST: &str = "manifest.json";
 /// Below the prefix and below a version: what can be run.
 const PROGRAMS: &str = "bin";
-const TEXT_MODE: u32 = 0o644;
-/// Of folders too.
-const PROGRAM_MODE: u32 = 0o755;
 
 /// A place programs are installed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +113,6 @@ impl Prefix {
     pub fn stage(&self, _held: &Lock) -> Result<Stage, Failure> {
         make_folder(&self.versions())?;
         let scratch = Scratch::at(self.versions().join(STAGE))?;
-        fs_err::set_permissions(scratch.path(), Permissions::from_mode(PROGRAM_MODE))?;
         Ok(Stage { scratch })
     }
 
@@ -167,22 +164,22 @@ impl Prefix {
         let number =
             newest.checked_add(1).ok_or_else(|| Failure::new("the numbers of versions have come to an end"))?;
         manifest.write(&stage.path().join(MANIFEST))?;
-        settle(stage.path(), TEXT_MODE)?;
+        settle(stage.path())?;
         fs_err::rename(stage.path(), self.version(number))?;
         sync_folder(&self.versions())?;
         Ok(number)
     }
 
     /// Puts the version to use in place of the one that is: names it adds come before, names it lacks go after, so that at
-    /// no moment a set of programs is incomplete. Then drops every version but this one and the one before it.
+    /// no moment a set of programs is incomplete.
     ///
     /// # Errors
-    /// A name is taken, or the system refuses. Before the switch nothing has changed.
+    /// A name is taken, or the system refuses. Before the switch what is in use has not changed.
     pub fn switch_to(&self, number: Number, replaces_others: bool, _held: &Lock) -> Result<(), Failure> {
         let manifest = self.manifest(number)?;
         let links = Links::new(self);
         links.check_free(&manifest.links, replaces_others)?;
-        manifest.links.iter().try_for_each(|path| links.make(path))?;
+        links.make_all(&manifest.links)?;
         let (link, temporary) = (self.home().join(CURRENT), self.home().join(format!(".{CURRENT}")));
         remove_if_there(&temporary)?;
         symlink(Path::new(VERSIONS).join(number.to_string()), &temporary)
@@ -302,102 +299,9 @@ impl Stage {
     }
 }
 
-/// A failure of a place that cannot be written to.
-fn refused(message: &str, kind: ErrorKind) -> Failure {
-    let hint = match kind {
-        ErrorKind::PermissionDenied => "choose another folder with `--prefix PATH`; `--system` needs `sudo -E`",
-        _ => "choose another folder with `--prefix PATH`",
-    };
-    Failure::new(message).hint(hint)
-}
-
-/// Makes a folder and those above it, readable to all whatever the umask: what is in it is for all.
-fn make_folder(folder: &Path) -> Result<(), Failure> {
-    let mut missing: Vec<&Path> = folder.ancestors().take_while(|folder| folder.symlink_metadata().is_err()).collect();
-    while let Some(folder) = missing.pop() {
-        match std::fs::create_dir(folder) {
-            Ok(()) => fs_err::set_permissions(folder, Permissions::from_mode(PROGRAM_MODE))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(refused(&format!("cannot make `{}`: {error}", folder.display()), error.kind()));
-            }
-        }
-    }
-    Ok(())
-}
-
 fn parse_number(name: &str) -> Option<Number> {
     let number = name.parse::<Number>().ok()?;
     (number.to_string() == name).then_some(number)
-}
-
-/// Paths of all files below `folder`, relative to it, in order.
-fn files_below(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let (mut files, mut folders) = (Vec::new(), vec![PathBuf::new()]);
-    while let Some(below) = folders.pop() {
-        for entry in fs_err::read_dir(folder.join(&below))? {
-            let entry = entry?;
-            let name = below.join(entry.file_name());
-            if entry.file_type()?.is_dir() { folders.push(name) } else { files.push(name) }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn have_same_bytes(one: fs_err::File, other: fs_err::File) -> Result<bool, Failure> {
-    use std::io::{BufRead, BufReader};
-    if one.metadata()?.len() != other.metadata()?.len() {
-        return Ok(false);
-    }
-    let (mut one, mut other) = (BufReader::with_capacity(1 << 16, one), BufReader::with_capacity(1 << 16, other));
-    loop {
-        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
-        let count = left.len().min(right.len());
-        if left[..count] != right[..count] || (count == 0 && left.len() != right.len()) {
-            return Ok(false);
-        }
-        if count == 0 {
-            return Ok(true);
-        }
-        one.consume(count);
-        other.consume(count);
-    }
-}
-
-/// Lets everybody read what is below a folder, whatever the umask, and waits until it is on disk.
-fn settle(folder: &Path, mode: u32) -> Result<(), Failure> {
-    for entry in fs_err::read_dir(folder)? {
-        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
-        if kind.is_dir() {
-            settle(&path, if path.ends_with(PROGRAMS) { PROGRAM_MODE } else { TEXT_MODE })?;
-        } else {
-            fs_err::set_permissions(&path, Permissions::from_mode(mode))?;
-            sync_folder(&path)?;
-        }
-    }
-    fs_err::set_permissions(folder, Permissions::from_mode(PROGRAM_MODE))?;
-    sync_folder(folder)
-}
-
-/// Waits until a file, or the names in a folder, are on disk.
-fn sync_folder(path: &Path) -> Result<(), Failure> {
-    Ok(fs_err::File::open(path)?.sync_all()?)
-}
-
-fn remove_if_there(path: &Path) -> Result<(), Failure> {
-    match fs_err::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn remove_tree(path: &Path) -> Result<(), Failure> {
-    match std::fs::symlink_metadata(path) {
-        Ok(data) if data.is_dir() => Ok(fs_err::remove_dir_all(path)?),
-        Ok(_) => remove_if_there(path),
-        Err(_) => Ok(()),
-    }
 }
 
 /// Says what of the shell's path concerns the programs in `folder`.

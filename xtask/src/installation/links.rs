@@ -1,14 +1,17 @@
 //! The names below a prefix: links through `current`, recognised by where they lead. Nothing else is ever removed.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
-use super::{CURRENT, Prefix, make_folder};
+use super::{CURRENT, Prefix, make_folder, refused, remove_if_there, sync_folder};
 use crate::failure::Failure;
 
 /// Longer than any name we install; from a file that somebody may have written to.
 const PATH_BYTES_MAX: usize = 512;
+/// What a link is called before it has its name.
+const TEMPORARY: &str = ".llorch-new";
 
 /// A path below the prefix: relative, plain names only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,24 +73,34 @@ impl<'a> Links<'a> {
         Ok(())
     }
 
-    /// Makes the link, in place of whatever has the name.
+    /// Makes links, in place of whatever has the names; they are on disk then.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn make(&self, path: &LinkPath) -> Result<(), Failure> {
+    pub fn make_all(&self, paths: &[LinkPath]) -> Result<(), Failure> {
+        let mut folders = BTreeSet::new();
+        for path in paths {
+            folders.extend(self.make(path)?);
+        }
+        folders.iter().try_for_each(|folder| sync_folder(folder))
+    }
+
+    /// The folder of a link that was not there yet.
+    fn make(&self, path: &LinkPath) -> Result<Option<PathBuf>, Failure> {
         let place = self.place(path);
         let folder = place.parent().unwrap_or(self.prefix.path());
         make_folder(folder)?;
         if self.is_ours(path)? {
-            return Ok(());
+            return Ok(None);
         }
-        let temporary = folder.join(".llorch-new");
-        super::remove_if_there(&temporary)?;
+        let temporary = folder.join(TEMPORARY);
+        remove_if_there(&temporary)?;
         let made = symlink(self.target(path)?, &temporary).and_then(|()| std::fs::rename(&temporary, &place));
         made.map_err(|error| {
             let _never_made = std::fs::remove_file(&temporary);
-            super::refused(&format!("cannot make the link `{}`: {error}", place.display()), error.kind())
-        })
+            refused(&format!("cannot make the link `{}`: {error}", place.display()), error.kind())
+        })?;
+        Ok(Some(folder.to_owned()))
     }
 
     /// Removes the link if it is ours; whether it was.
@@ -97,14 +110,14 @@ impl<'a> Links<'a> {
     pub fn remove(&self, path: &LinkPath) -> Result<bool, Failure> {
         let place = self.place(path);
         // Left by a run that was killed between two calls.
-        let temporary = place.with_file_name(".llorch-new");
+        let temporary = place.with_file_name(TEMPORARY);
         if self.leads_here(&temporary) {
-            super::remove_if_there(&temporary)?;
+            remove_if_there(&temporary)?;
         }
         if !self.is_ours(path)? {
             return Ok(false);
         }
-        super::remove_if_there(&place)?;
+        remove_if_there(&place)?;
         Ok(true)
     }
 

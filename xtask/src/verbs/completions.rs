@@ -14,11 +14,12 @@ use crate::failure::Failure;
 ///
 /// `install` puts the scripts where bash (with bash-completion), fish and zsh look for them; zsh looks below ~/.local
 /// only if `fpath=(~/.local/share/zsh/site-functions $fpath)` stands before `compinit` in ~/.zshrc. PowerShell reads its
-/// profile: `llorch completions powershell >> $PROFILE`.
+/// profile: `llorch completions powershell >> $PROFILE`. For one session: `eval "$(llorch completions bash)"`,
+/// `llorch completions fish | source`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask completions bash > ~/.local/share/bash-completion/completions/llorch
-  cargo xtask completions fish | source")]
+  cargo xtask completions bash
+  cargo xtask completions powershell --json")]
 pub struct Args {
     /// Whose
     #[arg(value_name = "SHELL")]

@@ -17,8 +17,8 @@ use crate::process;
 /// `man llorch-models-download` find them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask man models download | man -l -
-  cargo xtask man --into ~/.local/share/man/man1")]
+  cargo xtask man models download
+  cargo xtask man --into target/man")]
 pub struct Args {
     /// The page of this verb, in as many words as it has
     #[arg(value_name = "VERB")]
