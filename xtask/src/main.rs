@@ -1,6 +1,7 @@
 //! `cargo xtask`, installed as `llorch`: parse, run, print the error, exit code. Everything else is in the modules.
 
 mod cli;
+mod completion;
 mod verbs;
 
 mod configuration;
@@ -21,6 +22,7 @@ mod conversion;
 mod doctor;
 mod download;
 mod inference;
+mod installation;
 mod pool;
 mod side_by_side;
 mod tidy;
@@ -28,6 +30,9 @@ mod tidy;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = completion::answer() {
+        return ExitCode::from(code);
+    }
     let (globals, task) = match cli::parse() {
         cli::Parsed::Run(globals, task) => (globals, task),
         cli::Parsed::Exit(code) => return ExitCode::from(code),

@@ -303,7 +303,7 @@ impl fmt::Display for Call {
 }
 
 /// The text as a POSIX shell would have to be given it.
-fn quoted(text: &OsStr) -> String {
+pub fn quoted(text: &OsStr) -> String {
     let text = text.to_string_lossy();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./=:,+@%".contains(&byte);
     if !text.is_empty() && text.bytes().all(is_plain) {

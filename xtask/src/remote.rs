@@ -105,8 +105,22 @@ impl Remote {
     /// # Errors
     /// Exit code 2 for a host that is not known; nothing was contacted.
     pub fn select(&self, selection: &[String]) -> Result<Vec<Host>, Failure> {
-        let aliases: Vec<String> = self.ssh.config_files().iter().flat_map(|file| ssh_config::hosts(file)).collect();
-        select::select(selection, &self.configuration, &aliases)
+        select::select(selection, &self.configuration, &self.aliases())
+    }
+
+    /// Every word that stands for hosts here: profiles, tags, `all`, aliases of ssh.
+    pub fn names(&self) -> Vec<String> {
+        let hosts = &self.configuration.hosts;
+        let tags = hosts.values().flat_map(|profile| profile.tags.iter().map(|tag| format!("tag:{tag}")));
+        let all = (!hosts.is_empty()).then(|| String::from("all"));
+        let mut names: Vec<String> = hosts.keys().cloned().chain(self.aliases()).chain(tags).chain(all).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
+    fn aliases(&self) -> Vec<String> {
+        self.ssh.config_files().iter().flat_map(|file| ssh_config::hosts(file)).collect()
     }
 
     /// The one host that is meant.

@@ -8,15 +8,18 @@ use crate::failure::Failure;
 mod bench;
 mod build;
 mod ci;
+mod completions;
 mod dev;
 mod docs;
 mod git;
 mod infer;
 mod install;
+mod man;
 mod models;
 mod remote;
 mod test;
 mod tidy;
+mod uninstall;
 mod worker;
 
 /// What can be done.
@@ -32,6 +35,9 @@ pub enum Verb {
     #[command(subcommand)]
     Build(build::Verb),
     Install(install::Args),
+    Uninstall(uninstall::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     #[command(subcommand)]
     Test(test::Verb),
     #[command(subcommand)]
@@ -55,6 +61,9 @@ impl Verb {
             Verb::Git(verb) => verb.run(globals),
             Verb::Build(verb) => verb.run(globals),
             Verb::Install(args) => args.run(globals),
+            Verb::Uninstall(args) => args.run(globals),
+            Verb::Completions(args) => args.run(globals),
+            Verb::Man(args) => args.run(globals),
             Verb::Test(verb) => verb.run(globals),
             Verb::Bench(verb) => verb.run(globals),
             Verb::Ci(args) => args.run(globals),
@@ -69,8 +78,10 @@ impl Verb {
     pub fn needs_checkout(&self) -> bool {
         match self {
             Verb::Infer(_) | Verb::Models(_) | Verb::Worker(_) | Verb::Dev(_) => false,
+            Verb::Uninstall(_) | Verb::Completions(_) | Verb::Man(_) => false,
+            Verb::Install(args) => args.needs_checkout(),
             Verb::Remote(verb) => verb.needs_checkout(),
-            Verb::Git(_) | Verb::Build(_) | Verb::Install(_) | Verb::Test(_) | Verb::Bench(_) => true,
+            Verb::Git(_) | Verb::Build(_) | Verb::Test(_) | Verb::Bench(_) => true,
             Verb::Ci(_) | Verb::Tidy(_) | Verb::Docs(_) => true,
         }
     }
@@ -91,6 +102,7 @@ impl Verb {
             Verb::Models(verb) => verb.asks(),
             Verb::Git(verb) => verb.asks(),
             Verb::Dev(verb) => verb.asks(),
+            Verb::Uninstall(_) => true,
             _ => false,
         }
     }

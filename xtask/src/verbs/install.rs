@@ -1,34 +1,55 @@
-//! `install`: release builds of this command, the pool and the workers, put where the shell finds them.
+//! `install`: release builds of this command, the pool and the workers, put where the shell finds them. How one version
+//! replaces another is `installation.rs`'s.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::binaries::{self, BACKENDS, Marks, Product, Profile, Show};
-use crate::cli::Globals;
+use super::completions::Shell;
+use crate::binaries::{self, BACKENDS, Built, Marks, Product, Profile, Show};
+use crate::cli::{self, Globals};
 use crate::download::absolute;
 use crate::failure::Failure;
-use crate::{interrupt, process, workspace};
+use crate::installation::{LinkPath, Links, Lock, Manifest, Number, Prefix, Stage, advise_on_path};
+use crate::output::Output;
+use crate::process::{self, Call, Group};
+use crate::{interrupt, workspace};
 
 /// Install `llorch` and the programs it starts
 ///
-/// Puts `llorch` (this command), `llorch-pool`, `llorch-convert` and one `llorch-worker-<backend>` a backend into
-/// `<prefix>/bin`. Each
-/// file appears whole or not at all, also over one that is running. Configuration and models are not touched.
+/// `llorch` (this command), `llorch-pool`, `llorch-convert` and one `llorch-worker-<backend>` a backend into `<prefix>/bin`,
+/// completions and the manual into `<prefix>/share`. All of them change in one step or none does, whatever interrupts it;
+/// programs that run go on. The version before is kept: `--rollback` brings it back. Configuration and models are not
+/// touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask install
   cargo xtask install --prefix /opt/llorch
+  cargo xtask install --rollback
   sudo -E cargo xtask install --system")]
 pub struct Args {
-    /// Into PATH/bin
+    #[command(flatten)]
+    place: Where,
+    /// Bring back the version that was in use before; builds nothing
+    #[arg(long, conflicts_with = "force")]
+    rollback: bool,
+    /// Replace files of the same names that were not installed this way
+    #[arg(long)]
+    force: bool,
+}
+
+/// Which prefix.
+#[derive(Debug, clap::Args)]
+pub struct Where {
+    /// Below PATH: PATH/bin, PATH/lib/llorch, PATH/share
     #[arg(long, value_name = "PATH", conflicts_with_all = ["user", "system"])]
     prefix: Option<PathBuf>,
-    /// Into ~/.local/bin (the default)
+    /// Below ~/.local (the default)
     #[arg(long, conflicts_with = "system")]
     user: bool,
-    /// Into /usr/local/bin
+    /// Below /usr/local
     #[arg(long)]
     system: bool,
 }
@@ -36,88 +57,187 @@ pub struct Args {
 #[derive(Serialize)]
 struct Done {
     event: &'static str,
+    version: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous: Option<Number>,
     files: Vec<PathBuf>,
 }
 
+impl Where {
+    /// The prefix that is named, `~/.local` if none is.
+    ///
+    /// # Errors
+    /// There is no home, or it is not this user's.
+    pub fn prefix(&self) -> Result<Prefix, Failure> {
+        let path = match (&self.prefix, self.system) {
+            (Some(prefix), _) => absolute(prefix),
+            (None, true) => PathBuf::from("/usr/local"),
+            (None, false) => home()?.join(".local"),
+        };
+        Ok(Prefix::new(path))
+    }
+
+    /// The same, but that of this program if none is named and it was installed.
+    ///
+    /// # Errors
+    /// As [`Where::prefix`].
+    pub fn installed_prefix(&self) -> Result<Prefix, Failure> {
+        let is_named = self.prefix.is_some() || self.user || self.system;
+        match Prefix::of_this_program().filter(|_| !is_named) {
+            Some(prefix) => Ok(prefix),
+            None => self.prefix(),
+        }
+    }
+}
+
+/// The home folder, unless `sudo` left that of the user who called it.
+fn home() -> Result<PathBuf, Failure> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let home =
+        home.ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))?;
+    let caller = std::env::var("SUDO_UID").ok().and_then(|user| user.parse::<u32>().ok()).filter(|user| *user != 0);
+    let owner = std::fs::metadata(&home).ok().map(|data| data.uid());
+    if rustix::process::geteuid().is_root() && caller.is_some() && owner == caller {
+        let message =
+            format!("as root, files in `{}` would belong to root, and its owner could not change them", home.display());
+        return Err(Failure::usage(message).hint("leave out `sudo`, or add `--system`"));
+    }
+    Ok(home)
+}
+
 impl Args {
+    /// Whether it has something to build.
+    pub fn needs_checkout(&self) -> bool {
+        !self.rollback
+    }
+
     /// Builds, then installs: a build that fails leaves what is installed as it is.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let root = workspace::require()?;
-        let folder = self.folder()?;
+        if self.rollback {
+            return roll_back(globals, &self.place.installed_prefix()?);
+        }
+        let (root, output) = (workspace::require()?, globals.output);
+        let prefix = self.place.prefix()?;
         let workers = BACKENDS.map(Product::Worker);
         let products: Vec<Product> =
             [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers).collect();
+        if !globals.dry_run {
+            prefix.check_writable()?;
+            let names =
+                products.iter().map(|product| LinkPath::parse(&Path::new("bin").join(product.installed_name())));
+            Links::new(&prefix).check_free(&names.collect::<Result<Vec<_>, _>>()?, self.force)?;
+        }
         let marks = Marks::read(&root)?;
         let call = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {
             let builds = products.iter().map(|product| call(product).to_string());
-            let copies =
-                products.iter().map(|product| format!("install {}", folder.join(product.installed_name()).display()));
-            return process::print_plan(globals.output, &builds.chain(copies).collect::<Vec<_>>());
+            let copies = products.iter().map(|product| prefix.programs().join(product.installed_name()));
+            let copies = copies.map(|path| format!("install {}", path.display()));
+            return process::print_plan(output, &builds.chain(copies).collect::<Vec<_>>());
         }
         interrupt::watch()?;
         let mut built = Vec::new();
         for product in &products {
-            built.push(binaries::build(globals.output, &call(product), *product, Show::All)?);
+            built.push(binaries::build(output, &call(product), *product, Show::All)?);
         }
-        fs_err::create_dir_all(&folder).map_err(|error| refused(&error))?;
-        let mut files = Vec::new();
-        for program in &built {
-            interrupt::check()?;
-            let target = folder.join(program.product.installed_name());
-            place(&program.path, &target)?;
-            if !globals.output.json {
-                globals.output.line(&target.display().to_string())?;
-            }
-            files.push(target);
-        }
-        globals.output.event(&Done { event: "done", files })?;
-        if !is_on_path(&folder) {
-            globals
-                .output
-                .note(format_args!("`{}` is not on your PATH: add it to call `llorch` by name", folder.display()));
-        }
-        Ok(0)
-    }
-
-    fn folder(&self) -> Result<PathBuf, Failure> {
-        let prefix = match (&self.prefix, self.system) {
-            (Some(prefix), _) => absolute(prefix),
-            (None, true) => PathBuf::from("/usr/local"),
-            (None, false) => {
-                let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-                let home = home.ok_or_else(|| {
-                    Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`")
-                })?;
-                home.join(".local")
-            }
-        };
-        Ok(prefix.join("bin"))
+        let lock = Lock::take(&prefix, output)?;
+        let stage = prefix.stage(&lock)?;
+        fill(&stage, &built)?;
+        let number = put_to_use(&prefix, &stage, Change { built: &built, force: self.force, lock: &lock })?;
+        report(output, &prefix, number)
     }
 }
 
-/// Copies beside the target, then renames: nobody ever sees half a program.
-fn place(source: &Path, target: &Path) -> Result<(), Failure> {
-    let name = target.file_name().context("a program has a name")?.to_string_lossy().into_owned();
-    let temporary = target.with_file_name(format!(".{name}.{}", std::process::id()));
-    let placed = fs_err::copy(source, &temporary)
-        .and_then(|_| fs_err::File::open(&temporary)?.sync_all())
-        .and_then(|()| fs_err::rename(&temporary, target));
-    placed.map_err(|error| {
-        let _never_made = std::fs::remove_file(&temporary);
-        refused(&error)
-    })
+/// What `put_to_use` needs beside the files.
+struct Change<'a> {
+    built: &'a [Built],
+    force: bool,
+    lock: &'a Lock,
 }
 
-fn refused(error: &std::io::Error) -> Failure {
-    let failure = Failure::new(error.to_string());
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        return failure.hint("choose a folder that you may write to with `--prefix PATH`, or leave out `--system`");
+/// The programs, and what the new `llorch` says about itself to shells and to `man`.
+fn fill(stage: &Stage, built: &[Built]) -> Result<(), Failure> {
+    for program in built {
+        interrupt::check()?;
+        let name = Path::new("bin").join(program.product.installed_name());
+        fs_err::copy(&program.path, stage.place(&name)?)?;
     }
-    failure
+    let command = Call::new(stage.path().join("bin").join(Product::Command.installed_name()));
+    for shell in Shell::value_variants() {
+        let Some(place) = shell.place() else { continue };
+        let call = command.clone().args(["completions", shell.name()]);
+        let ended = call.capture(Group::Own)?;
+        if ended.code != 0 {
+            return Err(call.failed(ended.code));
+        }
+        fs_err::write(stage.place(Path::new(place))?, &ended.stdout)?;
+    }
+    let pages = stage.place(Path::new("share/man/man1/llorch.1"))?;
+    let call = command.args(["--quiet", "man", "--into"]).args(pages.parent());
+    match call.capture(Group::Own)?.code {
+        0 => Ok(()),
+        code => Err(call.failed(code)),
+    }
 }
 
-fn is_on_path(folder: &Path) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|entry| entry == folder)
+/// Makes a version of the stage and switches to it; the one that is there if it is the same.
+fn put_to_use(prefix: &Prefix, stage: &Stage, change: Change<'_>) -> Result<Number, Failure> {
+    let previous = prefix.current()?.filter(|number| prefix.has(*number));
+    let same = match previous {
+        // One whose manifest is damaged is replaced, whatever its files.
+        Some(number) if prefix.manifest(number).is_ok() && prefix.is_same(number, stage)? => Some(number),
+        _ => None,
+    };
+    let number = match same {
+        Some(number) => number,
+        None => {
+            let stamps = change.built.iter().map(|program| program.stamp.clone()).collect();
+            let manifest = Manifest { previous, links: stage.links()?, stamps };
+            Links::new(prefix).check_free(&manifest.links, change.force)?;
+            prefix.publish(stage, &manifest, change.lock)?
+        }
+    };
+    prefix.switch_to(number, change.force, change.lock)?;
+    let before = prefix.manifest(number)?.previous;
+    prefix.keep_only(&[Some(number), before].into_iter().flatten().collect::<Vec<_>>(), change.lock)?;
+    Ok(number)
+}
+
+fn roll_back(globals: &Globals, prefix: &Prefix) -> Result<u8, Failure> {
+    let nothing = |why: &str| {
+        let failure = Failure::new(format!("nothing to go back to in `{}`: {why}", prefix.path().display()));
+        failure.hint("cargo xtask install")
+    };
+    let current = prefix.current()?.ok_or_else(|| nothing("nothing is installed"))?;
+    let before = prefix.manifest(current)?.previous.filter(|number| prefix.has(*number));
+    let before = before.ok_or_else(|| nothing("no version is kept from before this one"))?;
+    if globals.dry_run {
+        let step = format!("switch {} from version {current} to {before}", prefix.home().display());
+        return process::print_plan(globals.output, &[step]);
+    }
+    interrupt::watch()?;
+    prefix.check_writable()?;
+    let lock = Lock::take(prefix, globals.output)?;
+    if prefix.current()? != Some(current) {
+        return Err(Failure::new("another install has just changed the version in use").hint("look, then try again"));
+    }
+    prefix.switch_to(before, false, &lock)?;
+    report(globals.output, prefix, before)
+}
+
+fn report(output: Output, prefix: &Prefix, version: Number) -> Result<u8, Failure> {
+    let manifest = prefix.manifest(version)?;
+    let programs = manifest.links.iter().filter(|path| path.as_path().starts_with("bin"));
+    let files: Vec<PathBuf> = programs.map(|path| prefix.path().join(path.as_path())).collect();
+    if !output.json {
+        files.iter().try_for_each(|file| output.line(&file.display().to_string()))?;
+    }
+    let previous = manifest.previous.filter(|number| prefix.has(*number));
+    let commit = manifest.stamps.first().map_or("", |stamp| stamp.commit.as_str());
+    let back =
+        previous.map(|_| format!("; `{} install --rollback` goes back", cli::program_name())).unwrap_or_default();
+    output.note(format_args!("version {version} ({commit}) is in use{back}"));
+    output.event(&Done { event: "done", version, previous, files })?;
+    advise_on_path(output, &prefix.programs());
+    Ok(0)
 }

@@ -1,0 +1,70 @@
+//! One change of a prefix at a time, whoever makes it.
+
+use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Prefix, make_folder};
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::output::Output;
+
+const POLL: Duration = Duration::from_millis(50);
+/// A folder that is gone each time it was made is no race.
+const VANISHED_MAX: u32 = 16;
+
+/// The right to change a prefix; ends with this value, or with the process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until nobody else changes the prefix. Makes its folder.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or Ctrl-C.
+    pub fn take(prefix: &Prefix, output: Output) -> Result<Self, Failure> {
+        let path = prefix.home().join("lock");
+        let (mut has_said, mut vanished) = (false, 0_u32);
+        loop {
+            interrupt::check()?;
+            make_folder(&prefix.home())?;
+            let mut options = fs_err::OpenOptions::new();
+            let file: File = match options.write(true).create(true).truncate(false).open(&path) {
+                Ok(file) => file.into(),
+                // The same uninstall has just removed the folder.
+                Err(error) if error.kind() == ErrorKind::NotFound && vanished < VANISHED_MAX => {
+                    vanished += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match file.try_lock() {
+                // An uninstall that was waited for has removed the file that was locked.
+                Ok(()) if !is_at(&file, &path) => continue,
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) => {
+                    if !has_said {
+                        output.note(format_args!("waiting for another install into `{}`", prefix.path().display()));
+                        has_said = true;
+                    }
+                    std::thread::sleep(POLL);
+                }
+                // Some network file systems cannot lock. Whoever installs there twice at once is told by a failing rename.
+                Err(TryLockError::Error(error)) => {
+                    output.warning(format_args!("cannot lock `{}`: {error}", path.display()));
+                    return Ok(Self { _file: file });
+                }
+            }
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |data: std::fs::Metadata| (data.dev(), data.ino());
+    let (held, there) = (file.metadata().ok().map(identity), std::fs::metadata(path).ok().map(identity));
+    held.is_some() && held == there
+}
