@@ -13,8 +13,6 @@ use models::places::Places;
 use models::store::Store;
 
 use crate::cli;
-use crate::cli::When;
-use crate::output::Output;
 use crate::remote::Remote;
 
 /// Set by the scripts to the name of their shell.
@@ -99,8 +97,7 @@ fn all_models() -> Vec<CompletionCandidate> {
 
 /// Hosts that can be named. A name is typed into a shell: what is none of ours (an alias of ssh may be anything) is left out.
 fn hosts() -> Vec<CompletionCandidate> {
-    let names =
-        Remote::load(Output::new(false, false, true, When::Never)).map(|remote| remote.names()).unwrap_or_default();
+    let names = Remote::read().map(|remote| remote.names()).unwrap_or_default();
     let is_plain = |name: &&String| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte));
     names.iter().filter(is_plain).map(CompletionCandidate::new).collect()
 }

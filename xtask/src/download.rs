@@ -22,6 +22,9 @@ use crate::output::{Output, size_words};
 
 pub use shown::Board;
 
+/// The model of whoever names none: of `infer`, the tests and a machine that is being set up.
+pub const DEFAULT_MODEL: &str = "smollm2";
+
 /// Catalog, store and places, resolved once.
 #[derive(Debug)]
 pub struct Shelf {

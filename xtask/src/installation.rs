@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::process::find_on_path;
 use crate::scratch::Scratch;
 
 use files::{files_below, have_same_bytes, make_folder, refused, remove_if_there, remove_tree, settle, sync_folder};
@@ -315,7 +316,7 @@ pub fn advise_on_path(output: Output, folder: &Path) {
         ));
         return;
     }
-    let first = std::env::split_paths(&path).map(|entry| entry.join("llorch")).find(|program| program.is_file());
+    let first = find_on_path("llorch", &[]);
     if let Some(other) = first.filter(|program| program.parent() != Some(folder)) {
         output.warning(format_args!("`llorch` means `{}`, which comes first on your PATH", other.display()));
     }

@@ -11,6 +11,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use rustix::fs::{Access, access};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process};
 
 use crate::failure::Failure;
@@ -281,6 +282,14 @@ fn send(handle: &duct::Handle, group: Group, signal: Signal) {
             Group::Own => kill_process_group(pid, signal),
         };
     }
+}
+
+/// The program that a shell would find under that name, `beyond` looked through after its own folders.
+pub fn find_on_path(name: &str, beyond: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(beyond.iter().map(PathBuf::from));
+    let programs = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(name));
+    programs.into_iter().find(|program| access(program, Access::EXEC_OK).is_ok() && program.is_file())
 }
 
 /// The exit code a shell would report.

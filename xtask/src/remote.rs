@@ -10,6 +10,7 @@ mod fetch;
 mod filter;
 pub mod group;
 mod guard;
+mod lines;
 mod paced;
 pub mod script;
 pub mod select;
@@ -68,7 +69,7 @@ struct Run<'a> {
     remote: &'a Remote,
     forwarding: &'a Forwarding,
     /// The working tree, if it is sent.
-    snapshot: Option<Arc<Pending>>,
+    snapshot: Option<Pending>,
     /// Width of the terminal, if one host has it for itself.
     columns: Option<u16>,
     /// Says whose line is whose, if there are several.
@@ -88,16 +89,25 @@ impl Remote {
     ///
     /// # Errors
     /// A configuration that cannot be understood.
-    pub fn load(output: Output) -> Result<Self, Failure> {
+    pub fn read() -> Result<Self, Failure> {
         let configuration = Configuration::load()?;
-        configuration.exposed_files().iter().for_each(|file| {
+        let ssh = Ssh::new(configuration.remote);
+        Ok(Self { configuration, ssh })
+    }
+
+    /// The same, and a word about what in it is open to others.
+    ///
+    /// # Errors
+    /// As [`Remote::read`].
+    pub fn load(output: Output) -> Result<Self, Failure> {
+        let remote = Self::read()?;
+        remote.configuration.exposed_files().iter().for_each(|file| {
             output.warning(format_args!(
                 "`{0}` holds variables and others may read it: `chmod 600 '{0}'`",
                 file.display()
             ));
         });
-        let ssh = Ssh::new(configuration.remote);
-        Ok(Self { configuration, ssh })
+        Ok(remote)
     }
 
     /// The hosts that are meant.
@@ -252,9 +262,13 @@ impl Run<'_> {
         };
         let code = verb.ended(host, task.run(connection)?)?;
         let events = text_of(&events);
-        if code != 0 && globals.output.json {
+        if let (true, Some(last)) = (code != 0 && globals.output.json, events.lines().next_back()) {
             // Why it failed was said in an event.
-            events.lines().next_back().map_or(Ok(()), |last| globals.output.line(last))?;
+            let mut say = match &self.printer {
+                Some(printer) => printer.sink(&host.name, Stream::Output),
+                None => own_streams().0,
+            };
+            say(format!("{last}\n").as_bytes())?;
         }
         if code == 0 {
             fetch::fetch(globals, connection, &root, &events)?;

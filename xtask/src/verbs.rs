@@ -103,7 +103,9 @@ impl Verb {
             Verb::Git(verb) => verb.asks(),
             Verb::Dev(verb) => verb.asks(),
             Verb::Uninstall(_) => true,
-            _ => false,
+            Verb::Infer(_) | Verb::Worker(_) | Verb::Build(_) | Verb::Install(_) | Verb::Remote(_) => false,
+            Verb::Completions(_) | Verb::Man(_) | Verb::Docs(_) => false,
+            Verb::Test(_) | Verb::Bench(_) | Verb::Ci(_) | Verb::Tidy(_) => false,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Check, Scene, Status};
 use crate::binaries::{BACKENDS, Product};
 use crate::git::repository::Repository;
 use crate::git::submodules::{self, Look, State};
-use crate::process::Call;
+use crate::process::{Call, find_on_path};
 use crate::{configuration, git};
 
 const INSTALL: &str = "cargo xtask install";
@@ -136,8 +136,8 @@ fn judge_path(found: &[PathBuf], running: Option<&Path>, default: Option<&Path>)
 /// Whether what was installed together is all there, and is of this checkout's commit.
 pub fn binaries(scene: &Scene) -> Vec<Check> {
     const NAME: &str = "binaries";
-    let first = search_path().into_iter().map(|folder| folder.join(Product::Command.installed_name()));
-    let command = running().or_else(|| first.into_iter().find(|file| is_executable(file))).or_else(default_place);
+    let first = || find_on_path(&Product::Command.installed_name(), &[]);
+    let command = running().or_else(first).or_else(default_place);
     let Some(command) = command.filter(|command| is_executable(command)) else {
         return vec![Check::ok(NAME, "none are installed")];
     };
@@ -202,7 +202,7 @@ fn search_path() -> Vec<PathBuf> {
 
 /// Whether a shell would find a program of that name.
 pub fn is_on_path(name: &str) -> bool {
-    search_path().iter().any(|folder| is_executable(&folder.join(name)))
+    find_on_path(name, &[]).is_some()
 }
 
 /// This program, if it is an installed one.

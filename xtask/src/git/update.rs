@@ -101,6 +101,11 @@ impl<'a> Updater<'a> {
         submodule.tree.git_dir.join(MARK).exists()
     }
 
+    /// Whether a killed update has left what the next one clears away, though every submodule may be right.
+    pub fn has_left_something(repository: &Repository) -> bool {
+        staging(repository).exists()
+    }
+
     /// Brings one submodule to its commit. Silent and without a network if it is there.
     pub fn bring(&self, submodule: &Submodule) -> Result<Outcome, Failure> {
         let outcome = self.try_bring(submodule);

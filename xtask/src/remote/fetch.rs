@@ -18,6 +18,9 @@ use crate::git;
 use crate::output::size_words;
 use crate::process::Group;
 
+/// A hash and a target triple.
+const HEADER_BYTES_MAX: usize = 512;
+
 /// A program for which the far `build --json` printed a line.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct RawBuilt {
@@ -106,6 +109,9 @@ fn receive(connection: &Connection, built: &RawBuilt, partial: &Path) -> Result<
         if !kept.1 {
             let end = rest.iter().position(|byte| *byte == b'\n');
             kept.0.extend_from_slice(&rest[..end.unwrap_or(rest.len())]);
+            if kept.0.len() > HEADER_BYTES_MAX {
+                return Err(std::io::ErrorKind::InvalidData.into());
+            }
             kept.1 = end.is_some();
             rest = end.map_or(&[], |end| &rest[end + 1..]);
         }

@@ -6,13 +6,11 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::lines::Lines;
 use super::select::Host;
 use super::streams::Sink;
 use crate::failure::Failure;
 use crate::output::{Output, neutralise, table};
-
-/// A line that does not end is shown in pieces of this size.
-const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// How one host's task ended.
 #[derive(Debug)]
@@ -114,7 +112,7 @@ impl LineSink {
 
 impl Drop for LineSink {
     fn drop(&mut self) {
-        let rest = std::mem::take(&mut self.lines.unfinished);
+        let rest = self.lines.rest();
         if !rest.is_empty() {
             let _nobody_reads = self.printer.print(&self.host, &rest, self.stream);
         }
@@ -126,28 +124,6 @@ fn shown(text: &str) -> String {
     // What was drawn over itself is shown as it stood last.
     let last = text.rsplit('\r').find(|part| !part.trim().is_empty()).unwrap_or_default();
     neutralise(last)
-}
-
-#[derive(Default)]
-struct Lines {
-    unfinished: Vec<u8>,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut whole = Vec::new();
-        for byte in bytes {
-            if *byte == b'\n' {
-                whole.push(std::mem::take(&mut self.unfinished));
-                continue;
-            }
-            self.unfinished.push(*byte);
-            if self.unfinished.len() >= LINE_BYTES_MAX {
-                whole.push(std::mem::take(&mut self.unfinished));
-            }
-        }
-        whole
-    }
 }
 
 /// Runs `task` for every host at the same time, whatever the others do. An interrupt reaches all.
@@ -221,14 +197,7 @@ pub fn summarise(output: Output, outcomes: &[Outcome]) -> Result<u8, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lines, shown};
-
-    #[test]
-    fn only_whole_lines_are_printed() {
-        let mut lines = Lines::default();
-        assert_eq!(lines.push(b"a\nb"), [b"a".to_vec()]);
-        assert_eq!(lines.push(b"c\n\nd"), [b"bc".to_vec(), Vec::new()]);
-    }
+    use super::shown;
 
     #[test]
     fn a_line_cannot_drive_the_terminal() {

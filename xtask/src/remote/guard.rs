@@ -3,17 +3,20 @@
 //! It is the session that makes the connection, so there is no connection without one, and it ends with this process,
 //! however that ends: its input is a pipe that is open here alone. What it does is `guard.sh`.
 
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::lines::Lines;
 use super::script::Script;
 use super::streams::Event;
 
 const GUARD: &str = include_str!("guard.sh");
 /// Lines of a login shell that says something else than it was asked to.
 const NOISE_LINES_MAX: usize = 8;
+/// Of each of them.
+const NOISE_LETTERS_MAX: usize = 200;
 
 /// This side of it.
 pub struct Guard {
@@ -75,29 +78,35 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(output: PipeReader, mark: String, heard: Arc<Mutex<Heard>>) {
+fn listen(mut output: PipeReader, mark: String, heard: Arc<Mutex<Heard>>) {
     std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            let event = match line.strip_prefix(&mark).map(str::trim) {
-                Some("held") => Event::Held,
-                Some("beat") => Event::Beat,
-                Some("lost") => Event::Lost,
-                Some("released") => Event::Released,
-                Some(_) => continue,
-                None => {
-                    let noise = &mut lock(&heard).noise;
-                    if noise.len() < NOISE_LINES_MAX {
-                        noise.push(line);
-                    }
-                    continue;
-                }
-            };
-            let mut heard = lock(&heard);
-            heard.echoes += u64::from(matches!(event, Event::Beat));
-            // Between two tasks nobody listens.
-            let _nobody = heard.listener.as_ref().map(|listener| listener.send(event));
+        let (mut lines, mut buffer) = (Lines::default(), [0_u8; 4 * 1024]);
+        while let Ok(count @ 1..) = output.read(&mut buffer) {
+            for line in lines.push(&buffer[..count]) {
+                hear(&heard, &mark, &String::from_utf8_lossy(&line));
+            }
         }
     });
+}
+
+fn hear(heard: &Mutex<Heard>, mark: &str, line: &str) {
+    let mut heard = lock(heard);
+    let event = match line.strip_prefix(mark).map(str::trim) {
+        Some("held") => Event::Held,
+        Some("beat") => Event::Beat,
+        Some("lost") => Event::Lost,
+        Some("released") => Event::Released,
+        Some(_) => return,
+        None => {
+            if heard.noise.len() < NOISE_LINES_MAX {
+                heard.noise.push(line.chars().take(NOISE_LETTERS_MAX).collect());
+            }
+            return;
+        }
+    };
+    heard.echoes += u64::from(matches!(event, Event::Beat));
+    // Between two tasks nobody listens.
+    let _nobody = heard.listener.as_ref().map(|listener| listener.send(event));
 }
 
 #[cfg(test)]

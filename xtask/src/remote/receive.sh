@@ -1,36 +1,38 @@
 command -v git >/dev/null 2>&1 || step git
 d="${XDG_CACHE_HOME:-$HOME/.cache}/llorch/trees/$name"
-mkdir -p "$d" 2>/dev/null || step folder
-cd "$d" || step folder
-if [ ! -e .git/llorch-tree ]; then
-    # Only what this made is ever brought to another state.
-    [ -z "$(ls -A)" ] || step marked
-    if [ -n "$seed" ] && git -C "$seed" rev-parse --git-dir >/dev/null 2>&1; then
-        git clone --quiet --local --no-checkout --no-tags -- "$seed" . >&2 || step clone
-    else
-        git init --quiet . >&2 || step init
-    fi
-    git config core.autocrlf false && git config core.fileMode true || step init
-    # Old snapshots are nobody's: they go when there are many packs.
-    git config gc.autoPackLimit 50 && git config gc.pruneExpire now && git config gc.autoDetach false || step init
-    : > .git/llorch-tree || step init
-fi
-# One at a time. A lock names its process; that of one that is gone is taken away by one process alone.
+mkdir -p "${d%/*}" 2>/dev/null || step folder
+# One at a time, also while it is made. A lock names its process; that of one that is gone is taken away by one alone.
 n=0
-until ln -s $$ .git/llorch.lock 2>/dev/null; do
+until ln -s $$ "$d.lock" 2>/dev/null; do
     n=$((n+1))
-    p=$(readlink .git/llorch.lock) || { [ $n -lt 20 ] || step lock; continue; }
-    if ! kill -0 "$p" 2>/dev/null && mkdir .git/llorch.takeover 2>/dev/null; then
-        [ "$(readlink .git/llorch.lock)" != "$p" ] || rm -f .git/llorch.lock
-        rmdir .git/llorch.takeover
+    p=$(readlink "$d.lock") || { [ $n -lt 20 ] || step lock; continue; }
+    if ! kill -0 "$p" 2>/dev/null && mkdir "$d.takeover" 2>/dev/null; then
+        [ "$(readlink "$d.lock")" != "$p" ] || rm -f "$d.lock"
+        rmdir "$d.takeover"
         continue
     fi
     # Left by one that was killed within that moment.
-    [ $n -ne 100 ] || rmdir .git/llorch.takeover 2>/dev/null
+    [ $n -ne 100 ] || rmdir "$d.takeover" 2>/dev/null
     [ $n -lt 120 ] || step busy
     sleep 0.5 2>/dev/null || sleep 1
 done
-trap 'rm -f "$d/.git/llorch.lock"' EXIT
+trap 'rm -f "$d.lock"' EXIT
+if [ ! -e "$d/.git/llorch-tree" ]; then
+    # Only what this made is ever brought to another state. It gets its name when it is whole.
+    [ ! -e "$d" ] || rmdir "$d" 2>/dev/null || step marked
+    rm -rf "$d.new"
+    if [ -n "$seed" ] && git -C "$seed" rev-parse --git-dir >/dev/null 2>&1; then
+        git clone --quiet --local --no-checkout --no-tags -- "$seed" "$d.new" >&2 || step clone
+    else
+        git init --quiet "$d.new" >&2 || step init
+    fi
+    cd "$d.new" || step folder
+    git config core.autocrlf false && git config core.fileMode true || step init
+    # Old snapshots are nobody's: they go when there are many packs.
+    git config gc.autoPackLimit 50 && git config gc.pruneExpire now && git config gc.autoDetach false || step init
+    : > .git/llorch-tree && mv "$d.new" "$d" || step init
+fi
+cd "$d" || step folder
 rm -f .git/index.lock .git/llorch-index.lock .git/shallow.lock .git/HEAD.lock
 if git cat-file -e "$commit^{tree}" 2>/dev/null && git cat-file -e "$head^{tree}" 2>/dev/null; then
     echo have

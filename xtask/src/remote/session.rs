@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use protocol::error::ErrorCode;
+
 use super::connection::{Connection, MARK_PREFIX, SSH_FAILED, strange_shell};
 use super::filter::Status;
 use super::paced::Paced;
@@ -128,7 +130,9 @@ impl<'a> Running<'a> {
         }
         self.say("done");
         let _gone = self.task.kill();
-        let released = self.wait_for_guard();
+        let is_lost = outcome.as_ref().is_err_and(|failure| failure.code == Some(ErrorCode::ConnectionLost));
+        // On a dead line there is nobody to wait for.
+        let released = if is_lost { Ok(()) } else { self.wait_for_guard() };
         outcome.and_then(|end| released.map(|()| end))
     }
 
@@ -146,7 +150,8 @@ impl<'a> Running<'a> {
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(TICK),
             }
         }
-        if self.state.last_echo.elapsed() > GUARD_PATIENCE {
+        // One that is slow to answer on a line that stands has given nothing up.
+        if !self.connection.is_open() && self.state.last_echo.elapsed() > GUARD_PATIENCE {
             return Err(self.connection.lost(self.last_sign()));
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use super::far::plain_name;
 use super::random_word;
@@ -17,20 +18,34 @@ use crate::scratch::Scratch;
 const DATE: &str = "1000000000 +0000";
 const PERSON: (&str, &str) = ("llorch", "llorch@localhost");
 
-/// A snapshot that is taken while connections are made: whoever needs it first waits for it.
+/// A snapshot that is taken while connections are made: whoever needs it first waits for it, and so does whoever gives up,
+/// because git is at work in it.
 pub struct Pending {
+    taken: Arc<Taken>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Taken {
     root: PathBuf,
-    taken: OnceLock<Result<Snapshot, Failure>>,
+    snapshot: OnceLock<Result<Snapshot, Failure>>,
+}
+
+impl Taken {
+    fn get(&self) -> &Result<Snapshot, Failure> {
+        self.snapshot.get_or_init(|| Snapshot::take(&self.root))
+    }
 }
 
 impl Pending {
     /// Begins.
-    pub fn start(root: &Path) -> Arc<Self> {
-        let pending = Arc::new(Self { root: root.to_owned(), taken: OnceLock::new() });
-        let early = Arc::clone(&pending);
-        // Whoever waits gets the failure.
-        std::thread::spawn(move || early.wait().map(drop));
-        pending
+    pub fn start(root: &Path) -> Self {
+        let taken = Arc::new(Taken { root: root.to_owned(), snapshot: OnceLock::new() });
+        let early = Arc::clone(&taken);
+        let thread = std::thread::spawn(move || {
+            // Whoever waits gets the failure.
+            let _kept = early.get();
+        });
+        Self { taken, thread: Some(thread) }
     }
 
     /// The snapshot.
@@ -38,7 +53,13 @@ impl Pending {
     /// # Errors
     /// See [`Snapshot::take`].
     pub fn wait(&self) -> Result<&Snapshot, Failure> {
-        self.taken.get_or_init(|| Snapshot::take(&self.root)).as_ref().map_err(Clone::clone)
+        self.taken.get().as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let _ended = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -12,6 +12,7 @@ use protocol::error::ErrorCode;
 
 use super::connection::Connection;
 use super::far::environment;
+use super::lines::Lines;
 use super::script::Script;
 use super::session::{End, Task};
 use super::snapshot::Snapshot;
@@ -24,6 +25,8 @@ use crate::process::Call;
 const RECEIVE: &str = include_str!("receive.sh");
 /// `PACK`, the version, the number of objects (gitformat-pack(5)).
 const PACK_HEADER_BYTES: usize = 12;
+/// As many as `receive.sh` names.
+const TIPS_MAX: usize = 64;
 
 /// What a sync did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,16 +143,12 @@ fn failed(connection: &Connection, end: &End, said: &str) -> Failure {
 
 /// Understands the far half's lines.
 fn lines(answers: Sender<Answer>, path: Arc<Mutex<Option<String>>>) -> Sink {
-    let (mut unfinished, mut tips) = (Vec::new(), Vec::new());
+    let (mut lines, mut tips) = (Lines::default(), Vec::new());
     Box::new(move |bytes| {
-        for byte in bytes {
-            if *byte != b'\n' {
-                unfinished.push(*byte);
-                continue;
-            }
-            let line = String::from_utf8_lossy(&std::mem::take(&mut unfinished)).into_owned();
+        for line in lines.push(bytes) {
+            let line = String::from_utf8_lossy(&line).into_owned();
             match line.split_once(' ') {
-                Some(("tip", tip)) if is_object_name(tip) => tips.push(tip.to_owned()),
+                Some(("tip", tip)) if is_object_name(tip) && tips.len() < TIPS_MAX => tips.push(tip.to_owned()),
                 Some(("tree", folder)) if !folder.chars().any(char::is_control) => {
                     *path.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder.to_owned());
                 }

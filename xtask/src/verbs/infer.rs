@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::binaries::Profile;
 use crate::cli::Globals;
-use crate::download::Shelf;
+use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
 use crate::inference::{Client, Message};
 use crate::output::Output;
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", group = "input")]
     message: Option<String>,
     /// The model
-    #[arg(long, value_name = "ID", default_value = "smollm2", conflicts_with = "worker")]
+    #[arg(long, value_name = "ID", default_value = DEFAULT_MODEL, conflicts_with = "worker")]
     model: String,
     /// Tokens to generate at most
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=32_768))]
@@ -262,12 +262,9 @@ fn print_stream(
             Message::Complete => {
                 let missing = || Failure::coded(ErrorCode::Internal, "a complete stream without `end`");
                 let end = end.ok_or_else(missing)?;
-                if end.stop_reason == StopReason::Cancelled {
-                    // The same Ctrl-C may have stopped the worker before this process's own thread heard of it.
-                    std::thread::sleep(POLL);
-                    interrupt::check()?;
-                }
-                return Ok(end);
+                // Whoever cancelled it (the same Ctrl-C may reach the worker before this process's own thread hears of it):
+                // half an answer is not one.
+                return if end.stop_reason == StopReason::Cancelled { Err(Failure::interrupted()) } else { Ok(end) };
             }
             Message::Failed(failure) => return Err(last_words(attached).unwrap_or(failure)),
         }

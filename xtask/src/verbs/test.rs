@@ -7,7 +7,7 @@ use protocol::pool::{WorkerList, WorkerStatus};
 use serde::Serialize;
 
 use crate::cli::Globals;
-use crate::download::Shelf;
+use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
 use crate::process::{Call, Group, print_plan};
 use crate::scratch::Scratch;
@@ -19,8 +19,6 @@ use needs::Missing;
 
 /// Names the model file that tests run on (`testkit::real_model` reads it).
 const MODEL_VARIABLE: &str = "LLORCH_TEST_MODEL";
-/// The model that tests run on, and the default of `infer`.
-const MODEL: &str = "smollm2";
 /// A prompt and the first characters of its greedy continuation, as llama.cpp gives it on the same file. Its smallest
 /// lead of a token over the next likeliest is 1.7, so no rounding can change it.
 const SMOKE: (&str, &str) = ("1, 2, 3, 4, 5, 6,", " 7, 8, 9, 10, 11, 12, 13");
@@ -123,12 +121,12 @@ fn run_tiers(globals: &Globals, tiers: &[Tier], extra: &[String]) -> Result<u8, 
     let runner = if cargo::has_nextest(&root) { Runner::Nextest } else { Runner::Cargo };
     if globals.dry_run {
         let calls = tiers.iter().flat_map(|tier| plan(&root, *tier, runner, extra));
-        let steps = [format!("ensure model {MODEL}")].into_iter().chain(calls.map(|call| call.to_string()));
+        let steps = [format!("ensure model {DEFAULT_MODEL}")].into_iter().chain(calls.map(|call| call.to_string()));
         return print_plan(output, &steps.collect::<Vec<_>>());
     }
     interrupt::watch()?;
     let shelf = Shelf::open(globals)?;
-    let model = shelf.ensure(output, &shelf.require_runnable(MODEL)?)?.model_file();
+    let model = shelf.ensure(output, &shelf.require_runnable(DEFAULT_MODEL)?)?.model_file();
     let with_system = tiers.contains(&Tier::Unit) || tiers.contains(&Tier::Integration);
     let missing = if with_system { needs::provide(output, globals.yes)? } else { Missing::default() };
     let (mut passed, mut failed) = (Vec::new(), Vec::new());
@@ -178,7 +176,7 @@ fn plan(root: &Path, tier: Tier, runner: Runner, extra: &[String]) -> Vec<Call> 
         Tier::Smoke => {
             vec![cargo::call(root).args(["xtask", "infer", "--json", "--quiet", "--prompt", SMOKE.0]).args([
                 "--model",
-                MODEL,
+                DEFAULT_MODEL,
                 "--max-tokens",
                 "24",
                 "--temperature",

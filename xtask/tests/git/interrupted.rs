@@ -54,6 +54,16 @@ fn a_fetch_that_is_killed_at_any_moment_goes_on() {
 }
 
 #[test]
+fn what_a_killed_update_left_goes_although_all_is_right() {
+    let world = World::with_files(3, 100);
+    world.done(&["git", "submodules", "update", "candle"]);
+    // Killed after the last renaming, before its own clearing up.
+    std::fs::create_dir_all(world.path("work/.git/llorch/staging/candle-1")).expect("a folder");
+    world.done(&["git", "submodules", "update", "candle"]);
+    assert!(!world.has("work/.git/llorch/staging"));
+}
+
+#[test]
 fn a_checkout_that_is_killed_at_any_moment_goes_on() {
     let world = World::with_files(3000, 1000);
     world.done(&["git", "submodules", "update", "candle"]);

@@ -114,7 +114,6 @@ fn transport_failures_have_codes_of_their_own() {
     assert_eq!(outcome.code, 69, "{outcome:?}");
     assert!(outcome.stderr.contains("SHA256:") && outcome.text().contains("HOST_KEY_UNKNOWN"), "{outcome:?}");
     assert_eq!(std::fs::read_to_string(machines.path("known_hosts")).expect("a file"), "", "nothing was accepted");
-    // Known under a hashed name.
     machines.know_host("host_key");
     assert_eq!(machines.run(&["remote", "exec", "box", "--", "true"]).code, 0);
     // No key of ours.
@@ -127,6 +126,30 @@ fn transport_failures_have_codes_of_their_own() {
     let outcome = machines.run(&["remote", "exec", "box", "--json", "--", "true"]);
     assert_eq!(outcome.code, 69, "{outcome:?}");
     assert!(outcome.text().contains("HOST_UNREACHABLE") && outcome.stderr.contains("refused"), "{outcome:?}");
+}
+
+#[test]
+fn keys_are_known_by_hashed_names_by_port_and_by_algorithm() {
+    if !is_possible() {
+        return;
+    }
+    let machines = Machines::new();
+    let known = machines.path("known_hosts");
+    let hash = duct::cmd("ssh-keygen", ["-H", "-f", &known.display().to_string()]).stdout_null().stderr_null();
+    hash.run().expect("ssh-keygen hashes names");
+    assert!(std::fs::read_to_string(&known).expect("a file").starts_with("|1|"), "the name is not hashed");
+    assert_eq!(machines.run(&["remote", "exec", "box", "--", "true"]).code, 0);
+    // One address, two ports, two keys: what is known of the one says nothing of the other.
+    let other = Machines::new();
+    std::fs::copy(&known, other.path("known_hosts")).expect("a copy");
+    let outcome = other.run(&["remote", "exec", "box", "--json", "--", "true"]);
+    assert_eq!(outcome.code, 69, "{outcome:?}");
+    assert!(outcome.text().contains("HOST_KEY_UNKNOWN"), "{outcome:?}");
+    // Known by a key of another kind, which the host does not have: never taken for known.
+    machines.make_key_of("rsa_key", "rsa");
+    machines.know_host("rsa_key");
+    let outcome = machines.run(&["remote", "exec", "box", "--", "echo", "ran"]);
+    assert!([69, 76].contains(&outcome.code) && outcome.text().is_empty(), "{outcome:?}");
 }
 
 #[test]

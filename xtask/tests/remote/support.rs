@@ -137,10 +137,14 @@ impl Machines {
         command.process_group(0).spawn().expect("sshd starts")
     }
 
-    #[expect(clippy::disallowed_methods, reason = "keys for one test")]
     pub fn make_key(&self, name: &str) {
+        self.make_key_of(name, "ed25519");
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "keys for one test")]
+    pub fn make_key_of(&self, name: &str, algorithm: &str) {
         let mut command = Command::new("ssh-keygen");
-        command.args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"]).arg(self.path(name));
+        command.args(["-q", "-t", algorithm, "-N", "", "-C", "test", "-f"]).arg(self.path(name));
         assert!(command.status().expect("ssh-keygen runs").success());
     }
 

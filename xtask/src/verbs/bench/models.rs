@@ -15,7 +15,7 @@ use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::process::{Call, print_plan};
+use crate::process::{Call, find_on_path, print_plan};
 use crate::scratch::Scratch;
 use crate::side_by_side::Contender;
 use crate::{cargo, interrupt, workspace};
@@ -183,8 +183,7 @@ impl Bench {
 
     /// Whether a program is there; says so if not.
     fn has(&self, program: &str) -> bool {
-        let folders = std::env::var_os("PATH").unwrap_or_default();
-        let is_there = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
+        let is_there = find_on_path(program, &[]).is_some();
         if !is_there {
             self.output.warning(format_args!("`{program}` is not installed and left out"));
         }

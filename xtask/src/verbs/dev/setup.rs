@@ -11,14 +11,12 @@ use super::doctor::{exit_code, print, typed};
 use crate::cli::Globals;
 use crate::configuration;
 use crate::doctor::{Check, Scene, Status, examine, is_on_path};
-use crate::download::Shelf;
+use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
 use crate::process::{Call, Group, print_plan};
 use crate::{interrupt, question};
 use packages::{Manager, System, Tool};
 
-/// The model that `infer` runs unless told otherwise.
-const MODEL: &str = "smollm2";
 /// Which check tells that a tool is missing.
 const TOOLS: [(&str, Tool); 6] = [
     ("c compiler", Tool::Compiler),
@@ -150,7 +148,7 @@ fn installing(names: &[&str], tools: &[Tool]) -> Result<Vec<Call>, Failure> {
 
 /// The default model, if it is not here whole.
 fn wanted_model(shelf: &Shelf) -> Result<Option<ModelId>, Failure> {
-    let entry = shelf.catalog.find(MODEL)?;
+    let entry = shelf.catalog.find(DEFAULT_MODEL)?;
     let is_here = match shelf.store.get(&entry.id) {
         Ok(Some(installed)) => installed.satisfies(entry) && installed.is_complete(),
         Ok(None) | Err(_) => false,

@@ -137,7 +137,7 @@ pub(super) fn bring(
     edits: Edits,
 ) -> Result<Vec<Brought>, Failure> {
     let is_right = |one: &Submodule| one.state == State::Right && edits == Edits::Refuse && !Updater::was_killed(one);
-    if submodules.iter().all(is_right) {
+    if submodules.iter().all(is_right) && !Updater::has_left_something(repository) {
         return Ok(submodules.iter().map(|one| Brought::new(one, "unchanged")).collect());
     }
     let board = Board::new(globals.output);

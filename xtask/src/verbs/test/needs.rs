@@ -1,10 +1,8 @@
 //! What tests need of the machine beside the toolchain: found, installed where that may be done, else named.
 
-use std::path::Path;
-
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::process::{Call, Group};
+use crate::process::{Call, Group, find_on_path};
 
 /// Names what is missing to the tests, which skip by it and say so.
 pub const MISSING_VARIABLE: &str = "LLORCH_TEST_MISSING";
@@ -78,13 +76,7 @@ fn missing() -> Vec<&'static Need> {
 
 /// Whether the program is on the path, or where administrators' programs are.
 fn find(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.into_iter().any(|folder: std::path::PathBuf| is_file(&folder.join(program)))
-}
-
-fn is_file(path: &Path) -> bool {
-    path.metadata().is_ok_and(|data| data.is_file())
+    find_on_path(program, &["/usr/sbin", "/sbin"]).is_some()
 }
 
 /// The package lists of a fresh machine are empty or old: they are fetched if the first try finds nothing.
