@@ -15,6 +15,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pool", &["protocol", "models"]),
     ("orchestrator", &["protocol"]),
     ("xtask", &["protocol", "models", "gguf"]),
+    ("launcher", &[]),
     ("testkit", &["protocol", "gguf"]),
 ];
 /// What any package may use in its tests.

@@ -5,6 +5,7 @@ mod support;
 
 mod infer;
 mod interrupt;
+mod launcher;
 mod models;
 mod models_convert;
 mod models_crash;

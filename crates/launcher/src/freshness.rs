@@ -1,0 +1,152 @@
+//! Whether the command that stands in the target folder is what its sources say.
+//!
+//! Cargo writes down which files a program was made of (`xtask.d`, in make's notation). All of them, the manifests, the
+//! lock and the toolchain's file have to be older than the start of the last build that succeeded. Anything that cannot
+//! be read counts as newer: cargo then finds out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// The files of one build.
+#[derive(Debug)]
+pub struct Build {
+    /// The command.
+    pub program: PathBuf,
+    launcher: PathBuf,
+    sources: PathBuf,
+    mark: PathBuf,
+    root: PathBuf,
+}
+
+impl Build {
+    /// The command that is built into the folder of `launcher`, from the checkout at `root`.
+    pub fn beside(launcher: &Path, root: &Path) -> Option<Self> {
+        let folder = launcher.parent()?;
+        Some(Self {
+            program: folder.join("xtask"),
+            launcher: launcher.to_owned(),
+            sources: folder.join("xtask.d"),
+            mark: folder.join(".xtask-built"),
+            root: root.to_owned(),
+        })
+    }
+
+    /// Whether nothing changed since the last build.
+    pub fn is_fresh(&self) -> bool {
+        let Some(built) = modified(&self.mark) else { return false };
+        let Some(sources) = std::fs::read_to_string(&self.sources).ok().as_deref().and_then(parse) else { return false };
+        let is_older = |path: &PathBuf| modified(path).is_some_and(|time| time < built);
+        // Another toolchain or other flags make cargo build the launcher anew, too.
+        self.program.is_file()
+            && is_older(&self.launcher)
+            && sources.iter().map(|path| self.root.join(path)).all(|path| is_older(&path))
+            && self.manifests().iter().all(is_older)
+    }
+
+    /// Notes the time; `finish` makes it the last build's.
+    ///
+    /// # Errors
+    /// The target folder cannot be written to.
+    pub fn begin(&self) -> io::Result<PathBuf> {
+        let mark = self.mark.with_extension(std::process::id().to_string());
+        std::fs::write(&mark, "")?;
+        Ok(mark)
+    }
+
+    /// Says that the build which began with `mark` succeeded.
+    ///
+    /// # Errors
+    /// The target folder cannot be written to.
+    pub fn finish(&self, mark: &Path) -> io::Result<()> {
+        std::fs::rename(mark, &self.mark)
+    }
+
+    /// Those that are not among the sources; one that may be missing is left out where it is.
+    fn manifests(&self) -> Vec<PathBuf> {
+        let always = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml"].map(|name| self.root.join(name));
+        let crates = std::fs::read_dir(self.root.join("crates")).into_iter().flatten().flatten();
+        let others = [".cargo/config.toml", "rust-toolchain.toml"].map(|name| self.root.join(name)).into_iter();
+        let others = crates.map(|entry| entry.path().join("Cargo.toml")).chain(others).filter(|path| path.exists());
+        always.into_iter().chain(others).collect()
+    }
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+}
+
+/// The files after the first colon; a blank inside a name stands behind a backslash.
+fn parse(text: &str) -> Option<Vec<PathBuf>> {
+    let line = text.lines().next()?;
+    let (_program, list) = line.split_once(": ")?;
+    let (mut names, mut name) = (Vec::new(), String::new());
+    let mut letters = list.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' if letters.peek() == Some(&' ') => name.extend(letters.next()),
+            ' ' => names.push(std::mem::take(&mut name)),
+            letter => name.push(letter),
+        }
+    }
+    names.push(name);
+    Some(names.into_iter().filter(|name| !name.is_empty()).map(PathBuf::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::{Build, parse};
+
+    #[test]
+    fn the_list_of_sources_is_read_with_blanks_in_names() {
+        let names = parse("/t/xtask: /a/b.rs /a/with\\ blank.rs c.rs\n\n/a/b.rs:\n").expect("a list");
+        assert_eq!(names, ["/a/b.rs", "/a/with blank.rs", "c.rs"].map(PathBuf::from));
+        assert_eq!(parse("nothing"), None);
+    }
+
+    fn write(path: &Path) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, "").expect("a file");
+    }
+
+    /// A build whose every file is older than its mark.
+    fn built(root: &Path) -> Build {
+        let build = Build::beside(&root.join("target/debug/launcher"), root).expect("a build");
+        let others = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml", "xtask/src/a b.rs", "crates/x/Cargo.toml"];
+        for path in others.iter().map(|name| root.join(name)).chain([build.launcher.clone(), build.program.clone()]) {
+            write(&path);
+        }
+        let sources = format!("{}: {}/xtask/src/a\\ b.rs\n", build.program.display(), root.display());
+        std::fs::write(&build.sources, sources).expect("a file");
+        let hour = std::time::Duration::from_secs(3600);
+        let mark = build.begin().expect("a mark");
+        let file = std::fs::File::options().append(true).open(&mark).expect("a mark");
+        file.set_modified(std::time::SystemTime::now() + hour).expect("a time");
+        build.finish(&mark).expect("a mark");
+        build
+    }
+
+    #[test]
+    fn anything_newer_or_gone_asks_cargo() {
+        let folder = std::env::temp_dir().join(format!("llorch-launcher-{}", std::process::id()));
+        let root = folder.as_path();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
+        assert!(built(root).is_fresh());
+        let all = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml", "xtask/src/a b.rs", "crates/x/Cargo.toml"];
+        for name in all.iter().chain(&["target/debug/launcher"]) {
+            let build = built(root);
+            let file = std::fs::File::options().append(true).open(root.join(name)).expect("a file");
+            file.set_modified(later).expect("a time");
+            assert!(!build.is_fresh(), "{name} is newer");
+        }
+        let gone = ["Cargo.lock", "xtask/src/a b.rs", "target/debug/xtask", "target/debug/xtask.d"];
+        for name in gone.iter().chain(&["target/debug/.xtask-built"]) {
+            let build = built(root);
+            std::fs::remove_file(root.join(name)).expect("a file");
+            assert!(!build.is_fresh(), "{name} is gone");
+        }
+        std::fs::remove_dir_all(root).expect("the folder goes");
+    }
+}
