@@ -35,7 +35,9 @@ impl Build {
     /// Whether nothing changed since the last build.
     pub fn is_fresh(&self) -> bool {
         let Some(built) = modified(&self.mark) else { return false };
-        let Some(sources) = std::fs::read_to_string(&self.sources).ok().as_deref().and_then(parse) else { return false };
+        let Some(sources) = std::fs::read_to_string(&self.sources).ok().as_deref().and_then(parse) else {
+            return false;
+        };
         let is_older = |path: &PathBuf| modified(path).is_some_and(|time| time < built);
         // Another toolchain or other flags make cargo build the launcher anew, too.
         self.program.is_file()

@@ -36,7 +36,7 @@ struct Forbidden {
 
 /// Files that start processes. Each says why, in an attribute.
 const START_PROCESSES: [&str; 5] = [
-    "crates/launcher/src/main.rs",
+    "crates/launcher/src/process.rs",
     "crates/models/src/process.rs",
     "crates/pool/src/process.rs",
     "crates/testkit/src/bin/fake_worker.rs",

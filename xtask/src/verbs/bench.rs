@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
+mod command;
 mod comparison;
 mod models;
 mod remote;
@@ -18,6 +19,7 @@ mod submodules;
   cargo xtask bench models
   cargo xtask bench models --rounds 9 --size-mib 2048")]
 pub enum Verb {
+    Command(command::Args),
     Models(models::Args),
     Remote(remote::Args),
     Submodules(submodules::Args),
@@ -27,6 +29,7 @@ impl Verb {
     /// Carries it out; returns the exit code.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         match self {
+            Verb::Command(args) => args.run(globals),
             Verb::Models(args) => args.run(globals),
             Verb::Remote(args) => args.run(globals),
             Verb::Submodules(args) => args.run(globals),

@@ -4,6 +4,11 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[expect(clippy::disallowed_methods, reason = "cargo, and the program it started, as a user's")]
+fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    Command::new(program)
+}
+
 struct Workspace {
     scratch: tempfile::TempDir,
 }
@@ -13,7 +18,7 @@ impl Workspace {
     fn new() -> Self {
         let workspace = Self { scratch: tempfile::tempdir().expect("a folder") };
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").join("crates/launcher");
-        for name in ["main.rs", "freshness.rs"] {
+        for name in ["main.rs", "freshness.rs", "process.rs"] {
             let text = std::fs::read_to_string(ours.join("src").join(name)).expect("a source");
             workspace.write(&format!("crates/launcher/src/{name}"), &text);
         }
@@ -49,7 +54,7 @@ impl Workspace {
     }
 
     fn cargo(&self, words: &[&str]) -> std::process::Output {
-        let mut command = Command::new(env!("CARGO"));
+        let mut command = command(env!("CARGO"));
         // The target folder of these tests is not that of the checkout they belong to.
         command.args(words).current_dir(self.root()).env_remove("CARGO_TARGET_DIR").process_group(0);
         command.output().expect("cargo")
@@ -85,7 +90,7 @@ fn what_starts_is_what_the_sources_say() {
 fn by_hand_the_launcher_says_what_to_type() {
     let workspace = Workspace::new();
     assert!(workspace.cargo(&["build", "--quiet", "--package", "launcher"]).status.success());
-    let by_hand = Command::new(workspace.root().join("target/debug/launcher")).env_remove("CARGO_MANIFEST_DIR").output();
+    let by_hand = command(workspace.root().join("target/debug/launcher")).env_remove("CARGO_MANIFEST_DIR").output();
     let by_hand = by_hand.expect("the launcher");
     let words = String::from_utf8_lossy(&by_hand.stderr).into_owned();
     assert!(words.contains("hint: cargo xtask --help") && by_hand.status.code() == Some(101), "{words}");

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod examples;
 mod hosts;
 mod interrupts;
 mod loss;

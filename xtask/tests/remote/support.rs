@@ -170,7 +170,7 @@ impl Machines {
 
     fn write_ssh_config(&self) {
         let text = format!(
-            "Host box box2 box3\n{}Port {}\nHostKeyAlias [127.0.0.1]:{}\nIdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
+            "Host box box2 box3 box.lan workstation mac\n{}Port {}\nHostKeyAlias [127.0.0.1]:{}\nIdentityFile {}\nIdentitiesOnly yes\nUserKnownHostsFile {}\nGlobalKnownHostsFile none\n",
             self.ssh_lines,
             self.port,
             self.port,

@@ -8,8 +8,27 @@ use crate::support::{Machines, is_possible};
 /// Writes its arguments down, each with a NUL behind it, and a newline behind all.
 const RECORDER: &str = "{ printf '%s\\0' \"$@\"; echo; } >> \"$HOME/calls\"";
 
-/// Every verb without verbs below it, with its examples, as `--help` tells them.
-fn leaves(machines: &Machines, words: &[String], found: &mut BTreeMap<String, Vec<String>>) {
+/// Every verb without verbs below it, with its examples.
+fn leaves(machines: &Machines) -> BTreeMap<String, Vec<String>> {
+    let mut found = BTreeMap::new();
+    walk(machines, &[], &mut |page| {
+        if page.is_leaf {
+            found.insert(page.verb, page.examples);
+        }
+    });
+    found
+}
+
+/// What a help says.
+pub struct Page {
+    pub verb: String,
+    pub examples: Vec<String>,
+    /// No verbs are below it.
+    pub is_leaf: bool,
+}
+
+/// Every help page there is.
+pub fn walk(machines: &Machines, words: &[String], visit: &mut dyn FnMut(Page)) {
     let arguments: Vec<&str> = words.iter().map(String::as_str).chain(["--help"]).collect();
     let help = machines.run(&arguments).text();
     let commands = help.split("Commands:\n").nth(1).unwrap_or_default();
@@ -17,20 +36,22 @@ fn leaves(machines: &Machines, words: &[String], found: &mut BTreeMap<String, Ve
     // A description that is broken into lines stands further in.
     let verbs: Vec<&str> =
         commands.filter(|line| !line.starts_with("    ")).filter_map(|line| line.split_whitespace().next()).collect();
-    if verbs.is_empty() {
-        let examples = help.split("Examples:\n").nth(1).unwrap_or_default().lines().map(str::trim);
-        found.insert(words.join(" "), examples.map(str::to_owned).collect());
-    }
+    let examples = help.split("Examples:\n").nth(1).unwrap_or_default().lines().map(str::trim);
+    let examples = examples.filter(|line| !line.is_empty()).map(str::to_owned).collect();
+    visit(Page { verb: words.join(" "), examples, is_leaf: verbs.is_empty() });
     for verb in verbs.into_iter().filter(|verb| *verb != "help") {
         let below: Vec<String> = words.iter().cloned().chain([verb.to_owned()]).collect();
-        leaves(machines, &below, found);
+        walk(machines, &below, visit);
     }
 }
 
 /// The words of an example, as a shell reads them.
-fn words(example: &str, folder: &Path) -> Vec<String> {
+pub fn words(example: &str, folder: &Path) -> Vec<String> {
     std::fs::write(folder.join("local.txt"), "").expect("a file");
-    let script = format!("show() {{ printf '%s\\0' \"$@\"; }}; show {}", example.trim_start_matches("cargo xtask "));
+    let script = format!(
+        "show() {{ printf '%s\\0' \"$@\"; }}; show {}",
+        example.trim_start_matches("sudo -E ").trim_start_matches("cargo xtask ")
+    );
     let output = duct::cmd("sh", ["-c", &script]).dir(folder).stdout_capture().run().expect("a shell");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     text.trim_end_matches('\0').split('\0').map(str::to_owned).collect()
@@ -42,8 +63,7 @@ fn every_verb_arrives_as_typed() {
         return;
     }
     let machines = Machines::new().with_checkout(RECORDER);
-    let mut verbs = BTreeMap::new();
-    leaves(&machines, &[], &mut verbs);
+    let verbs = leaves(&machines);
     assert!(verbs.len() > 30, "{:?}", verbs.keys());
     let folder = tempfile::tempdir().expect("a folder");
     let mut sent = Vec::new();

@@ -1,0 +1,54 @@
+//! Starting cargo, and starting the command in this process's place.
+#![expect(clippy::disallowed_methods, reason = "a library for it would be a dependency, and this package has none")]
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::freshness::Build;
+
+/// As cargo ends when it cannot compile.
+pub const CANNOT_BUILD: u8 = 101;
+
+/// Has cargo build the command, in the same target folder and profile; its exit code. The first time in sight, since it
+/// takes a minute.
+///
+/// # Errors
+/// Cargo cannot be started, or the target folder not be written to.
+pub fn rebuild(root: &Path, build: &Build) -> Result<u8, String> {
+    // Taken before, so that what is edited meanwhile counts as newer.
+    let mark = build.begin().map_err(|error| format!("cannot write beside {}: {error}", build.program.display()))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut call = Command::new(cargo);
+    call.args(["build", "--locked", "--package", "xtask"]).current_dir(root);
+    if build.program.exists() {
+        call.arg("--quiet");
+    }
+    let of_package = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
+    });
+    // Build scripts that look at these would run again each time.
+    for name in of_package.collect::<Vec<_>>() {
+        call.env_remove(name);
+    }
+    let status = call.status().map_err(|error| format!("cannot start cargo: {error}"))?;
+    match status.code() {
+        Some(0) => {
+            build.finish(&mark).map_err(|error| format!("cannot write beside {}: {error}", build.program.display()))?;
+            Ok(0)
+        }
+        Some(code) => Ok(u8::try_from(code).unwrap_or(CANNOT_BUILD)),
+        None => Ok(CANNOT_BUILD),
+    }
+}
+
+/// Returns only if the command cannot be started, and says why.
+pub fn become_command(root: &Path, build: &Build) -> String {
+    let error = Command::new(&build.program)
+        .args(std::env::args_os().skip(1))
+        // As if cargo had started it: it finds its checkout by this.
+        .env("CARGO_MANIFEST_DIR", root.join("xtask"))
+        .exec();
+    format!("cannot start {}: {error}", build.program.display())
+}
