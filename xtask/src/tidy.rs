@@ -11,8 +11,8 @@ mod texts;
 use std::fmt;
 use std::path::Path;
 
-pub use checkout::Checkout;
 use checkout::Source;
+pub use checkout::{Checkout, packages};
 
 use crate::failure::Failure;
 

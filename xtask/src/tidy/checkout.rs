@@ -126,7 +126,11 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<(), 
     Ok(())
 }
 
-fn packages(root: &Path) -> Result<Vec<Package>, Failure> {
+/// The packages of this workspace.
+///
+/// # Errors
+/// Cargo cannot say.
+pub fn packages(root: &Path) -> Result<Vec<Package>, Failure> {
     let call = cargo::call(root).args(["metadata", "--no-deps", "--format-version", "1", "--locked"]);
     let ended = call.capture(Group::Own)?;
     if ended.code != 0 {

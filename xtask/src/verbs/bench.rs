@@ -5,6 +5,7 @@ use clap::Subcommand;
 use crate::cli::Globals;
 use crate::failure::Failure;
 
+mod build;
 mod command;
 mod comparison;
 mod models;
@@ -19,6 +20,7 @@ mod submodules;
   cargo xtask bench models
   cargo xtask bench models --rounds 9 --size-mib 2048")]
 pub enum Verb {
+    Build(build::Args),
     Command(command::Args),
     Models(models::Args),
     Remote(remote::Args),
@@ -29,6 +31,7 @@ impl Verb {
     /// Carries it out; returns the exit code.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         match self {
+            Verb::Build(args) => args.run(globals),
             Verb::Command(args) => args.run(globals),
             Verb::Models(args) => args.run(globals),
             Verb::Remote(args) => args.run(globals),
