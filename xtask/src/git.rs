@@ -87,11 +87,19 @@ pub fn said(failure: &Failure, words: &[&str]) -> bool {
 /// The commit of the checkout, `-dirty` appended if files differ from it; `unknown` outside git. What lies in a
 /// submodule reaches no build and does not count.
 pub fn commit(root: &Path) -> Result<String, Failure> {
-    let unknown = || String::from("unknown");
-    let Ok(head) = call(root).args(["rev-parse", "HEAD"]).ask(Group::Shared) else { return Ok(unknown()) };
-    if head.code != 0 {
-        return Ok(unknown());
-    }
-    let changes = call(root).args(["status", "--porcelain", "--ignore-submodules=all"]).ask(Group::Shared)?;
-    Ok(if changes.stdout.is_empty() { head.text() } else { format!("{}-dirty", head.text()) })
+    // One call for both: it is made before every build.
+    let call = call(root).args(["status", "--porcelain=v2", "--branch", "--ignore-submodules=all"]);
+    let text = match call.ask(Group::Shared) {
+        Ok(status) if status.code == 0 => status.text(),
+        Err(failure) if failure.is_interrupt() => return Err(failure),
+        // No git, or no repository.
+        Ok(_) | Err(_) => String::new(),
+    };
+    let (facts, changes): (Vec<&str>, Vec<&str>) = text.lines().partition(|line| line.starts_with("# "));
+    let head = facts.iter().find_map(|line| line.strip_prefix("# branch.oid ")).filter(|head| !head.starts_with('('));
+    Ok(match (head, changes.is_empty()) {
+        (None, _) => String::from("unknown"),
+        (Some(head), true) => head.to_owned(),
+        (Some(head), false) => format!("{head}-dirty"),
+    })
 }
