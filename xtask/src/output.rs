@@ -53,6 +53,18 @@ impl Output {
         self.raw(&format!("{text}\n"))
     }
 
+    /// Aligned rows; on a terminal that is narrower than they are, the last column is continued below itself.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn table(self, rows: &[Vec<String>]) -> Result<(), Failure> {
+        let lines = match terminal::stdout_columns() {
+            Some(columns) => wrapped(rows, columns),
+            None => table(rows),
+        };
+        lines.iter().try_for_each(|line| self.line(line))
+    }
+
     /// A piece of the result, shown at once.
     pub fn raw(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
@@ -211,6 +223,41 @@ pub fn table(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// The rows as a terminal of `columns` shows them best: what does not fit is continued below its column. Lines are broken at
+/// blanks only, so that paths and commands stay whole; a last column of less than a third of the terminal is left alone.
+fn wrapped(rows: &[Vec<String>], columns: usize) -> Vec<String> {
+    let last = rows.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1);
+    let before: Vec<Vec<String>> = rows.iter().map(|row| row[..row.len().min(last)].to_vec()).collect();
+    let before = table(&before);
+    let indent = before.iter().map(|line| line.chars().count() + 2).max().unwrap_or(0);
+    let width = columns.saturating_sub(indent);
+    if last == 0 || width < columns / 3 {
+        return table(rows);
+    }
+    let line = |(row, before): (&Vec<String>, &String)| {
+        let pieces = row.get(last).map(|cell| pieces(cell, width)).unwrap_or_default();
+        let first = format!("{before:<indent$}{}", pieces.first().map_or("", String::as_str)).trim_end().to_owned();
+        let others = pieces.into_iter().skip(1).map(|piece| format!("{:indent$}{piece}", ""));
+        [first].into_iter().chain(others).collect::<Vec<_>>()
+    };
+    rows.iter().zip(&before).flat_map(line).collect()
+}
+
+/// The text in pieces of at most `width` letters, but for words that are longer.
+fn pieces(text: &str, width: usize) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match pieces.last_mut() {
+            Some(piece) if piece.chars().count() + 1 + word.chars().count() <= width => {
+                piece.push(' ');
+                piece.push_str(word);
+            }
+            Some(_) | None => pieces.push(word.to_owned()),
+        }
+    }
+    pieces
+}
+
 /// The text with control characters made visible, so that another program's words cannot drive the reader's terminal.
 pub fn neutralise(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -245,7 +292,7 @@ struct ErrorEvent<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{neutralise, size_words, table};
+    use super::{neutralise, size_words, table, wrapped};
 
     #[test]
     fn sizes_read_like_sizes() {
@@ -257,6 +304,17 @@ mod tests {
     fn columns_align_and_lines_do_not_trail() {
         let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(table(&rows), ["a     b", "long"]);
+    }
+
+    #[test]
+    fn a_narrow_terminal_continues_the_last_column_below_itself() {
+        let rows = [vec!["ok", "git", "a b c d"], vec!["FAILED", "disk", "`/a/very/long/path` is full"]];
+        let rows = rows.map(|row| row.iter().map(ToString::to_string).collect());
+        let expected = ["ok      git   a b c d", "FAILED  disk  `/a/very/long/path`", "              is full"];
+        assert_eq!(wrapped(&rows, 30), expected);
+        assert_eq!(wrapped(&rows, 80), table(&rows));
+        // Too narrow for columns: the terminal breaks lines itself.
+        assert_eq!(wrapped(&rows, 16), table(&rows));
     }
 
     #[test]

@@ -25,6 +25,12 @@ pub fn columns() -> Option<u16> {
     Some(size.ok().filter(|columns| *columns > 0).unwrap_or(COLUMNS))
 }
 
+/// The width of the terminal that standard output is, if it is one.
+pub fn stdout_columns() -> Option<usize> {
+    let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()))?;
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
 /// Where progress is drawn: nowhere if nobody would see it.
 pub fn draw_target() -> ProgressDrawTarget {
     match forwarded_columns() {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::{docs, test, tidy};
 use crate::cli::Globals;
 use crate::failure::Failure;
-use crate::output::table;
 use crate::process::{Call, Group, print_plan};
 use crate::{cargo, interrupt, workspace};
 
@@ -116,7 +115,7 @@ impl Args {
             output.event(&Done { event: "done", steps })?;
         } else {
             // To standard output: it is the result, and CI keeps that.
-            table(&steps.iter().map(row).collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))?;
+            output.table(&steps.iter().map(row).collect::<Vec<_>>())?;
         }
         failed.map_or(Ok(0), Err)
     }

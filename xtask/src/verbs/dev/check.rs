@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::configuration::{Explained, Origin, Setting, explain};
 use crate::failure::Failure;
-use crate::output::{neutralise, table};
+use crate::output::neutralise;
 
 /// Variables of ours that are read elsewhere: by the pool, the worker, remote connections, builds. None is a secret but one.
 const OTHER_VARIABLES: [&str; 9] = [
@@ -104,7 +104,7 @@ impl Args {
             for (file, exists) in &explained.files {
                 output.note(format_args!("{} {}", file.display(), if *exists { "is read" } else { "is not there" }));
             }
-            table(&settings.iter().map(words).collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))?;
+            output.table(&settings.iter().map(words).collect::<Vec<_>>())?;
             unknown.iter().for_each(|name| output.warning(format_args!("`{name}` is no setting of llorch")));
         }
         let failures: Vec<Failure> =

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::{Globals, program_name};
 use crate::doctor::{Check, Scene, Status, examine};
 use crate::failure::Failure;
-use crate::output::{Output, neutralise, table};
+use crate::output::{Output, neutralise};
 
 /// Check what building and running needs, and say how to mend it
 ///
@@ -58,7 +58,7 @@ pub fn exit_code(checks: &[Check]) -> u8 {
 
 /// One line a check.
 pub fn print(output: Output, checks: &[Check]) -> Result<(), Failure> {
-    table(&checks.iter().map(row).collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))
+    output.table(&checks.iter().map(row).collect::<Vec<_>>())
 }
 
 fn row(check: &Check) -> Vec<String> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
-use crate::output::{size_words, table};
+use crate::output::size_words;
 
 /// List every model that is known
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ impl Args {
                 aliases.join(", "),
             ]);
         }
-        table(&rows).iter().try_for_each(|line| globals.output.line(line))?;
+        globals.output.table(&rows)?;
         Ok(0)
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::{Globals, program_name};
 use crate::download::{FileLine, Shelf, file_lines};
 use crate::failure::Failure;
-use crate::output::{neutralise, size_words, table};
+use crate::output::{neutralise, size_words};
 
 /// Show what is known about a model, and its files
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ impl Args {
         if globals.output.json {
             globals.output.value(&document)?;
         } else {
-            table(&rows(&document)).iter().try_for_each(|line| globals.output.line(line))?;
+            globals.output.table(&rows(&document))?;
         }
         Ok(0)
     }

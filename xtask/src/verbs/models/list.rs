@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
-use crate::output::{size_words, table};
+use crate::output::size_words;
 
 /// List the models on this machine
 ///
@@ -84,7 +84,7 @@ impl Args {
             let cells = [&partial.id, &size_words(partial.size_bytes), "unfinished", "-", "-"];
             rows.push(cells.map(str::to_owned).to_vec());
         }
-        table(&rows).iter().try_for_each(|line| output.line(line))?;
+        output.table(&rows)?;
         Ok(0)
     }
 }

@@ -11,7 +11,6 @@ use serde::Serialize;
 use crate::cli::Globals;
 use crate::configuration::{self, Configuration, Profile};
 use crate::failure::Failure;
-use crate::output::table;
 use crate::process::print_plan;
 use crate::remote::destination::Destination;
 
@@ -142,7 +141,7 @@ impl ListArgs {
                 tags.join(","),
             ]
         };
-        table(&hosts.iter().map(words).collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))?;
+        output.table(&hosts.iter().map(words).collect::<Vec<_>>())?;
         Ok(0)
     }
 }

@@ -6,7 +6,6 @@ use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::git::repository::Repository;
 use crate::git::submodules::{self, Look, Submodule};
-use crate::output::table;
 
 /// List the submodules: name, folder, address, commit
 #[derive(Debug, clap::Args)]
@@ -49,7 +48,7 @@ impl Args {
             let commit = entry.commit.as_ref().map_or("-", |commit| &commit[..10]);
             vec![entry.name.clone(), entry.path.clone(), here.to_owned(), commit.to_owned(), entry.url.clone()]
         }));
-        table(&rows).iter().try_for_each(|line| output.line(line))?;
+        output.table(&rows)?;
         Ok(0)
     }
 }
