@@ -1,0 +1,7 @@
+//! What is handed to others: archives of the programs, and the flake for whoever has Nix.
+
+#[expect(dead_code, reason = "homes as the tests of the command have them")]
+#[path = "../cli/support.rs"]
+mod support;
+
+mod nix;
