@@ -4,4 +4,9 @@
 #[path = "../cli/support.rs"]
 mod support;
 
+#[expect(dead_code, reason = "a cargo that builds nothing, as the tests of `install` have it")]
+#[path = "../install/prefix.rs"]
+mod prefix;
+
+mod dist;
 mod nix;
