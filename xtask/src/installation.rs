@@ -19,7 +19,8 @@ use crate::output::Output;
 use crate::process::find_on_path;
 use crate::scratch::Scratch;
 
-use files::{files_below, have_same_bytes, make_folder, refused, remove_if_there, remove_tree, settle, sync_folder};
+pub use files::{files_below, make_folder};
+use files::{have_same_bytes, refused, remove_if_there, remove_tree, settle, sync_folder};
 pub use links::{LinkPath, Links};
 pub use lock::Lock;
 pub use manifest::Manifest;
@@ -35,7 +36,7 @@ const STAGE: &str = ".new";
 const DOOMED: &str = ".old";
 const MANIFEST: &str = "manifest.json";
 /// Below the prefix and below a version: what can be run.
-const PROGRAMS: &str = "bin";
+pub const PROGRAMS: &str = "bin";
 
 /// A place programs are installed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -279,16 +280,6 @@ impl Stage {
     /// Where it is put together.
     pub fn path(&self) -> &Path {
         self.scratch.path()
-    }
-
-    /// A place for a file, its folders made.
-    ///
-    /// # Errors
-    /// A folder cannot be made.
-    pub fn place(&self, name: &Path) -> Result<PathBuf, Failure> {
-        let path = self.path().join(name);
-        path.parent().map_or(Ok(()), make_folder)?;
-        Ok(path)
     }
 
     /// Every file in it, as it is to be called below the prefix.

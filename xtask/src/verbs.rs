@@ -10,6 +10,7 @@ mod build;
 mod ci;
 mod completions;
 mod dev;
+mod dist;
 mod docs;
 mod git;
 mod infer;
@@ -34,6 +35,7 @@ pub enum Verb {
     Git(git::Verb),
     #[command(subcommand)]
     Build(build::Verb),
+    Dist(dist::Args),
     Install(install::Args),
     Uninstall(uninstall::Args),
     Completions(completions::Args),
@@ -60,6 +62,7 @@ impl Verb {
             Verb::Worker(verb) => verb.run(globals),
             Verb::Git(verb) => verb.run(globals),
             Verb::Build(verb) => verb.run(globals),
+            Verb::Dist(args) => args.run(globals),
             Verb::Install(args) => args.run(globals),
             Verb::Uninstall(args) => args.run(globals),
             Verb::Completions(args) => args.run(globals),
@@ -81,7 +84,7 @@ impl Verb {
             Verb::Uninstall(_) | Verb::Completions(_) | Verb::Man(_) => false,
             Verb::Install(args) => args.needs_checkout(),
             Verb::Remote(verb) => verb.needs_checkout(),
-            Verb::Git(_) | Verb::Build(_) | Verb::Test(_) | Verb::Bench(_) => true,
+            Verb::Git(_) | Verb::Build(_) | Verb::Dist(_) | Verb::Test(_) | Verb::Bench(_) => true,
             Verb::Ci(_) | Verb::Tidy(_) | Verb::Docs(_) => true,
         }
     }
@@ -104,7 +107,7 @@ impl Verb {
             Verb::Dev(verb) => verb.asks(),
             Verb::Uninstall(_) => true,
             Verb::Infer(_) | Verb::Worker(_) | Verb::Build(_) | Verb::Install(_) | Verb::Remote(_) => false,
-            Verb::Completions(_) | Verb::Man(_) | Verb::Docs(_) => false,
+            Verb::Dist(_) | Verb::Completions(_) | Verb::Man(_) | Verb::Docs(_) => false,
             Verb::Test(_) | Verb::Bench(_) | Verb::Ci(_) | Verb::Tidy(_) => false,
         }
     }

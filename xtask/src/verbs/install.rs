@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use super::completions::Shell;
@@ -12,7 +13,9 @@ use crate::binaries::{self, BACKENDS, Built, Marks, Product, Profile, Show};
 use crate::cli::{self, Globals};
 use crate::download::absolute;
 use crate::failure::Failure;
-use crate::installation::{LinkPath, Links, Lock, Manifest, Number, Prefix, Stage, advise_on_path};
+use crate::installation::{
+    LinkPath, Links, Lock, Manifest, Number, PROGRAMS, Prefix, Stage, advise_on_path, make_folder,
+};
 use crate::output::Output;
 use crate::process::{self, Call, Group};
 use crate::{interrupt, workspace};
@@ -118,13 +121,11 @@ impl Args {
         }
         let (root, output) = (workspace::require()?, globals.output);
         let prefix = self.place.prefix()?;
-        let workers = BACKENDS.map(Product::Worker);
-        let products: Vec<Product> =
-            [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers).collect();
+        let products = products(&BACKENDS);
         if !globals.dry_run {
             prefix.check_writable()?;
             let names =
-                products.iter().map(|product| LinkPath::parse(&Path::new("bin").join(product.installed_name())));
+                products.iter().map(|product| LinkPath::parse(&Path::new(PROGRAMS).join(product.installed_name())));
             Links::new(&prefix).check_free(&names.collect::<Result<Vec<_>, _>>()?, self.force)?;
         }
         let marks = Marks::read(&root)?;
@@ -142,7 +143,7 @@ impl Args {
         }
         let lock = Lock::take(&prefix, output)?;
         let stage = prefix.stage(&lock)?;
-        fill(&stage, &built)?;
+        fill(stage.path(), &built)?;
         let number = put_to_use(&prefix, &stage, Change { built: &built, force: self.force, lock: &lock })?;
         report(output, &prefix, number)
     }
@@ -155,24 +156,38 @@ struct Change<'a> {
     lock: &'a Lock,
 }
 
-/// The programs, and what the new `llorch` says about itself to shells and to `man`.
-fn fill(stage: &Stage, built: &[Built]) -> Result<(), Failure> {
+/// The programs of one version, with workers for these backends. `dist` packs what is installed.
+pub fn products(backends: &[Backend]) -> Vec<Product> {
+    let workers = backends.iter().copied().map(Product::Worker);
+    [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers).collect()
+}
+
+/// Puts the programs into `folder`, and what the new `llorch` says about itself to shells and to `man`.
+///
+/// # Errors
+/// A file cannot be written, or the new program fails.
+pub fn fill(folder: &Path, built: &[Built]) -> Result<(), Failure> {
+    let place = |name: &Path| -> Result<PathBuf, Failure> {
+        let path = folder.join(name);
+        path.parent().map_or(Ok(()), make_folder)?;
+        Ok(path)
+    };
+    let programs = Path::new(PROGRAMS);
     for program in built {
         interrupt::check()?;
-        let name = Path::new("bin").join(program.product.installed_name());
-        fs_err::copy(&program.path, stage.place(&name)?)?;
+        fs_err::copy(&program.path, place(&programs.join(program.product.installed_name()))?)?;
     }
-    let command = Call::new(stage.path().join("bin").join(Product::Command.installed_name()));
+    let command = Call::new(folder.join(programs).join(Product::Command.installed_name()));
     for shell in Shell::value_variants() {
-        let Some(place) = shell.place() else { continue };
+        let Some(file) = shell.place() else { continue };
         let call = command.clone().args(["completions", shell.name()]);
         let ended = call.capture(Group::Own)?;
         if ended.code != 0 {
             return Err(call.failed(ended.code));
         }
-        fs_err::write(stage.place(Path::new(place))?, &ended.stdout)?;
+        fs_err::write(place(Path::new(file))?, &ended.stdout)?;
     }
-    let pages = stage.place(Path::new("share/man/man1/llorch.1"))?;
+    let pages = place(Path::new("share/man/man1/llorch.1"))?;
     let call = command.args(["--quiet", "man", "--into"]).args(pages.parent());
     match call.capture(Group::Own)?.code {
         0 => Ok(()),

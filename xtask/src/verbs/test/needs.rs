@@ -16,7 +16,7 @@ struct Need {
     what: &'static str,
 }
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     Need { program: "sshd", package: "openssh-server", what: "everything on other hosts" },
     Need { program: "dash", package: "dash", what: "a login shell" },
     Need { program: "zsh", package: "zsh", what: "a login shell" },
@@ -26,6 +26,7 @@ const NEEDS: [Need; 9] = [
     Need { program: "ip", package: "iproute2", what: "networks that are cut" },
     Need { program: "nft", package: "nftables", what: "networks that are cut" },
     Need { program: "strace", package: "strace", what: "disks that fail" },
+    Need { program: "nix", package: "nix-bin", what: "the flake" },
 ];
 
 /// What is still missing after what could be done about it was done.
