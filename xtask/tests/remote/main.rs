@@ -10,3 +10,4 @@ mod shells;
 mod status;
 mod sync;
 mod verbs;
+mod warm;
