@@ -73,11 +73,6 @@ impl Clone {
         self.folder.path().join(name)
     }
 
-    /// A program that was compiled without optimisation.
-    pub fn built(&self, name: &str) -> PathBuf {
-        self.target.path().join("debug").join(name)
-    }
-
     /// `cargo xtask …`, as it is typed in the clone.
     #[track_caller]
     pub fn xtask(&self, arguments: &[&str]) -> Outcome {
