@@ -61,9 +61,12 @@ pub enum Verb {
   cargo xtask test smoke --json")]
     Smoke(On),
     /// What users do, from a fresh clone to tokens, here and on another host
-    #[command(name = "e2e", after_help = "Examples:
+    #[command(
+        name = "e2e",
+        after_help = "Examples:
   cargo xtask test e2e
-  cargo xtask test e2e -- fresh_clone")]
+  cargo xtask test e2e -- fresh_clone"
+    )]
     EndToEnd(Extra),
     /// Every tier
     #[command(after_help = "Examples:

@@ -112,7 +112,8 @@ fn provide_program(globals: &Globals, root: &Path) -> Result<Option<std::ffi::Os
             let failure = Failure::new(format!("`{PROGRAM}` is not installed"));
             return Err(failure.hint(format!("cargo install {PROGRAM} --locked, or `--yes`")));
         }
-        let call = cargo::call(root).args(["install", PROGRAM, "--version", VERSION, "--locked", "--root"]).args([&tools]);
+        let call =
+            cargo::call(root).args(["install", PROGRAM, "--version", VERSION, "--locked", "--root"]).args([&tools]);
         globals.output.command(&call);
         let code = call.run_to_stderr(Group::Own)?;
         if code != 0 {

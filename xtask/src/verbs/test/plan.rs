@@ -246,7 +246,7 @@ mod tests {
         let settings: toml::Table = text.parse().expect("nextest's configuration");
         assert_eq!(settings["profile"]["default"]["default-filter"].as_str(), Some("not test(/^stories::/)"));
         let names_junit = |tier: Tier| settings["profile"][tier.profile()]["junit"]["path"].as_str().is_some();
-        assert!(Tier::ALL.into_iter().all(names_junit), "{settings}");
+        assert!(Tier::ALL.into_iter().all(names_junit), "{settings:?}");
     }
 
     #[test]

@@ -76,9 +76,8 @@ impl Chain<'_> {
         let listed = self.capture(ours(self.asked.root, &["worker", "list", "--all", "--json"]))?;
         let list: WorkerList = serde_json::from_slice(&listed.stdout)
             .map_err(|error| Failure::new(format!("`worker list --json` cannot be read: {error}")))?;
-        let is_left = |worker: &&protocol::pool::WorkerRecord| {
-            worker.status != WorkerStatus::Stopped || is_running(worker.pid)
-        };
+        let is_left =
+            |worker: &&protocol::pool::WorkerRecord| worker.status != WorkerStatus::Stopped || is_running(worker.pid);
         let left = list.workers.iter().filter(is_left);
         let left: Vec<String> = left.map(|worker| format!("{} is process {}", worker.worker_id, worker.pid)).collect();
         if !left.is_empty() {

@@ -27,9 +27,10 @@ fn a_fresh_clone_is_set_up_built_and_tested() {
     assert_eq!(done["passed"], serde_json::json!(["unit"]), "{done}");
     // Only nextest writes down what ran.
     if let Some(report) = tier["report"].as_str() {
-        assert!(tier["tests"].as_u64().is_some_and(|tests| tests > 10) && tier["failed"] == 0, "{tier}");
+        let tests = tier["tests"].as_u64().expect("a number");
+        assert!(tests > 0 && tier["failed"] == 0, "{tier}");
         assert!(report.starts_with(clone.path("llorch").to_str().expect("a path")), "{report}");
         assert!(std::fs::read_to_string(report).is_ok_and(|text| text.contains("<testcase")), "{report}");
-        assert!(tier["slowest"].as_array().is_some_and(|tests| tests.len() == 10), "{tier}");
+        assert!(tier["slowest"].as_array().is_some_and(|slowest| slowest.len() as u64 == tests.min(10)), "{tier}");
     }
 }
