@@ -94,6 +94,8 @@ fn selections() -> [Vec<&'static str>; 2] {
 
 fn measure(root: &Path, report: &Path, selection: &[&str]) -> Call {
     let call = cargo::call(root).args(["tarpaulin", "--engine", "llvm", "--locked", "--skip-clean", "--no-fail-fast"]);
+    // A test that says nothing for so long has hung; one of gigabytes takes a minute where lines are counted.
+    let call = call.args(["--timeout", "600"]);
     // Instrumented, so never in the way of other builds.
     let call = call.args(["--target-dir".as_ref(), root.join("target/coverage").as_os_str()]);
     call.args(["--out", "json", "--output-dir"]).args([report]).args(selection)

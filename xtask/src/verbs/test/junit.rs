@@ -27,7 +27,7 @@ pub struct Report {
 
 /// What a test took.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Timed {
+pub(crate) struct Timed {
     /// Program and test.
     pub name: String,
     /// Wall clock.

@@ -19,7 +19,7 @@ const REPORT_BYTES_MAX: u64 = 256 << 20;
 /// How a tier ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Every test passed.
     Passed,
     /// One did not, or they could not be run.

@@ -30,7 +30,7 @@ const GAPS: usize = 3;
 
 /// Lines that could be reached, and those that were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct Lines {
+pub(crate) struct Lines {
     /// Lines with code.
     pub all: u64,
     /// Those that a test ran.
@@ -39,7 +39,7 @@ pub struct Lines {
 
 /// A crate, or our modules of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// What people call it.
     pub name: &'static str,
     /// Its lines.
