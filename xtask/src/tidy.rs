@@ -13,6 +13,7 @@ use std::path::Path;
 
 pub use checkout::Checkout;
 use checkout::Source;
+pub use structure::PURE;
 
 use crate::failure::Failure;
 

@@ -1,6 +1,7 @@
 //! `test unit --coverage`: which lines tests reach, measured by cargo-tarpaulin, with a table and a threshold.
 //!
-//! What is measured are the libraries that read what others wrote, and those modules of this command that only decide.
+//! What is measured are the libraries that read what others wrote, and those modules of this command that only decide
+//! (tidy's list).
 //! Programs, devices and networks are proven by other means: what starts them is not counted here.
 
 mod tally;
@@ -57,7 +58,7 @@ pub fn run(globals: &Globals) -> Result<u8, Failure> {
         let _there_is_none = std::fs::remove_file(root.join(OF_PLUGINS));
         match ended? {
             0 => {}
-            code => return Err(call.failed(code).hint("cargo xtask test unit")),
+            code => return Err(call.failed(code).hint("cargo xtask test all")),
         }
         files.extend(read(&fs_err::read_to_string(scratch.path().join("tarpaulin-report.json"))?, &root)?);
     }
