@@ -13,6 +13,7 @@ use std::path::Path;
 
 use checkout::Source;
 pub use checkout::{Checkout, packages};
+pub use structure::PURE;
 
 use crate::failure::Failure;
 

@@ -5,12 +5,18 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use protocol::identifiers::Backend;
 use protocol::worker::{Callback, NONCE_VARIABLE};
 use testkit::conformance::{self, Options};
 use testkit::memory::peak_resident_bytes;
 use testkit::tiny_model::TinyLlama;
 
 const NONCE: &str = "0123456789abcdef";
+
+/// What the worker runs on: `cargo xtask test integration --backend B` says so, and builds it for that.
+fn backend() -> Backend {
+    std::env::var("LLORCH_TEST_BACKEND").map_or(Backend::Cpu, |name| name.parse().expect("a backend"))
+}
 
 /// A worker process that has called back; killed on drop.
 struct Process {
@@ -26,7 +32,7 @@ impl Process {
             "--worker-id",
             "w1",
             "--backend",
-            "cpu",
+            backend().name(),
             "--device",
             "0",
             "--port",
@@ -293,5 +299,5 @@ fn the_stamp_says_what_the_binary_is() {
     let output = command(&["--version", "--json"]).run().expect("it runs");
     let stamp: protocol::stamp::Stamp = serde_json::from_slice(&output.stdout).expect("a stamp");
     assert_eq!(stamp.program, "llorch-worker");
-    assert_eq!(stamp.backend, Some(protocol::identifiers::Backend::Cpu));
+    assert_eq!(stamp.backend, Some(backend()));
 }

@@ -1,59 +1,106 @@
-//! `test`: the tiers, and what they need set up first.
+//! `test`: the tiers, and what they need set up first. Which calls a tier is made of is `test/plan.rs`'s.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Instant;
 
 use clap::Subcommand;
-use protocol::pool::{WorkerList, WorkerStatus};
+use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use crate::cli::Globals;
+use crate::doctor::{Scene, Status, examine};
 use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
-use crate::process::{Call, Group, print_plan};
-use crate::scratch::Scratch;
+use crate::process::{Group, print_plan};
 use crate::{cargo, interrupt, output::Output, workspace};
 
+mod coverage;
+mod junit;
+mod lanes;
 mod needs;
+mod plan;
+mod report;
+mod smoke;
 
+use junit::Report;
 use needs::Missing;
+use plan::{Asked, Devices, Runner, Tier, obstacle, plan, plan_whole};
+use report::{Files, Outcome, Verdict};
 
 /// Names the model file that tests run on (`testkit::real_model` reads it).
 const MODEL_VARIABLE: &str = "LLORCH_TEST_MODEL";
-/// A prompt and the first characters of its greedy continuation, as llama.cpp gives it on the same file. Its smallest
-/// lead of a token over the next likeliest is 1.7, so no rounding can change it.
-const SMOKE: (&str, &str) = ("1, 2, 3, 4, 5, 6,", " 7, 8, 9, 10, 11, 12, 13");
 
 /// Run the tests
 ///
 /// Sets up what they need: the model `smollm2` in the store, the programs they start, an sshd and login shells (as root, in
 /// CI or with --yes; else it names the command). Says which tiers it skipped and
-/// why. What follows `--` goes to the test runner: cargo-nextest where it is installed, `cargo test` where not.
+/// why. What follows `--` goes to the test runner: cargo-nextest where it is installed, `cargo test` where not. Ends with the
+/// slowest tests; nextest's reports are JUnit files, `target/tests/TIER.xml`. With --json a line a tier.
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Examples:
   cargo xtask test all
   cargo xtask test unit -- -p gguf
-  cargo xtask test integration -- workers")]
+  cargo xtask test integration -- workers
+  cargo xtask test unit --coverage")]
 pub enum Verb {
     /// Tests beside the code
     #[command(after_help = "Examples:
   cargo xtask test unit
   cargo xtask test unit -- -p gguf")]
-    Unit(Extra),
+    Unit(UnitArgs),
     /// Tests that start programs and servers
     #[command(after_help = "Examples:
   cargo xtask test integration
+  cargo xtask test integration --backend cuda
   cargo xtask test integration -- workers")]
-    Integration(Extra),
+    Integration(IntegrationArgs),
     /// A real prompt through the whole chain, release build
     #[command(after_help = "Examples:
   cargo xtask test smoke
+  cargo xtask test smoke --backend cuda
   cargo xtask test smoke --json")]
-    Smoke,
+    Smoke(On),
+    /// What users do, from a fresh clone to tokens, here and on another host
+    #[command(
+        name = "e2e",
+        after_help = "Examples:
+  cargo xtask test e2e
+  cargo xtask test e2e -- fresh_clone"
+    )]
+    EndToEnd(Extra),
     /// Every tier
     #[command(after_help = "Examples:
   cargo xtask test all
   cargo xtask test all --remote workstation --sync")]
-    All(Extra),
+    All(IntegrationArgs),
+    Lane(lanes::Args),
+}
+
+/// Of the tier `unit`.
+#[derive(Debug, clap::Args)]
+pub struct UnitArgs {
+    /// Measure which lines of the libraries tests reach, integration tests included; fails below 90 %
+    #[arg(long, conflicts_with = "arguments")]
+    coverage: bool,
+    #[command(flatten)]
+    extra: Extra,
+}
+
+/// Of tiers that start workers.
+#[derive(Debug, clap::Args)]
+pub struct IntegrationArgs {
+    #[command(flatten)]
+    on: On,
+    #[command(flatten)]
+    extra: Extra,
+}
+
+/// What workers run on.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct On {
+    /// What workers run on; without such a device those tiers are skipped
+    #[arg(long, value_name = "BACKEND", default_value_t = Backend::Cpu)]
+    backend: Backend,
 }
 
 /// What goes through to the test runner.
@@ -64,21 +111,6 @@ pub struct Extra {
     arguments: Vec<String>,
 }
 
-/// A kind of tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tier {
-    Unit,
-    Integration,
-    Smoke,
-}
-
-/// What runs tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Runner {
-    Nextest,
-    Cargo,
-}
-
 #[derive(Serialize)]
 struct Done {
     event: &'static str,
@@ -86,181 +118,158 @@ struct Done {
     skipped: Vec<&'static str>,
 }
 
-impl Tier {
-    const ALL: [Tier; 3] = [Tier::Unit, Tier::Integration, Tier::Smoke];
-
-    fn name(self) -> &'static str {
-        match self {
-            Tier::Unit => "unit",
-            Tier::Integration => "integration",
-            Tier::Smoke => "smoke",
-        }
-    }
+/// What was set up for the tests.
+#[derive(Default)]
+struct Provided {
+    model: Option<PathBuf>,
+    missing: Missing,
 }
 
 impl Verb {
     /// Runs what was asked for.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let (tiers, extra) = match self {
-            Verb::Unit(extra) => (vec![Tier::Unit], extra.arguments),
-            Verb::Integration(extra) => (vec![Tier::Integration], extra.arguments),
-            Verb::Smoke => (vec![Tier::Smoke], Vec::new()),
-            Verb::All(extra) => (Tier::ALL.to_vec(), extra.arguments),
+        let (tiers, backend, extra) = match self {
+            Verb::Lane(args) => return args.run(globals),
+            Verb::Unit(UnitArgs { coverage: true, .. }) => return coverage::run(globals),
+            Verb::Unit(UnitArgs { extra, .. }) => (vec![Tier::Unit], Backend::Cpu, extra.arguments),
+            Verb::Integration(args) => (vec![Tier::Integration], args.on.backend, args.extra.arguments),
+            Verb::Smoke(on) => (vec![Tier::Smoke], on.backend, Vec::new()),
+            Verb::EndToEnd(extra) => (vec![Tier::EndToEnd], Backend::Cpu, extra.arguments),
+            Verb::All(args) => (Tier::ALL.to_vec(), args.on.backend, args.extra.arguments),
         };
-        run_tiers(globals, &tiers, &extra)
+        run_tiers(globals, &tiers, backend, &extra)
     }
 }
 
 /// Every tier, as `ci` runs them.
 pub fn run_all(globals: &Globals) -> Result<u8, Failure> {
-    run_tiers(globals, &Tier::ALL, &[])
+    run_tiers(globals, &Tier::ALL, Backend::Cpu, &[])
 }
 
-fn run_tiers(globals: &Globals, tiers: &[Tier], extra: &[String]) -> Result<u8, Failure> {
+fn run_tiers(globals: &Globals, tiers: &[Tier], backend: Backend, extra: &[String]) -> Result<u8, Failure> {
     let (root, output) = (workspace::require()?, globals.output);
     let runner = if cargo::has_nextest(&root) { Runner::Nextest } else { Runner::Cargo };
+    let asked = Asked { root: &root, runner, backend, extra };
     if globals.dry_run {
-        let calls = tiers.iter().flat_map(|tier| plan(&root, *tier, runner, extra));
-        let steps = [format!("ensure model {DEFAULT_MODEL}")].into_iter().chain(calls.map(|call| call.to_string()));
-        return print_plan(output, &steps.collect::<Vec<_>>());
+        let model = tiers.iter().any(|tier| tier.needs_model()).then(|| format!("ensure model {DEFAULT_MODEL}"));
+        let calls = tiers.iter().flat_map(|tier| plan_whole(*tier, &asked));
+        return print_plan(output, &model.into_iter().chain(calls.map(|call| call.to_string())).collect::<Vec<_>>());
     }
     interrupt::watch()?;
-    let shelf = Shelf::open(globals)?;
-    let model = shelf.ensure(output, &shelf.require_runnable(DEFAULT_MODEL)?)?.model_file();
-    let with_system = tiers.contains(&Tier::Unit) || tiers.contains(&Tier::Integration);
-    let missing = if with_system { needs::provide(output, globals.yes)? } else { Missing::default() };
-    let (mut passed, mut failed) = (Vec::new(), Vec::new());
+    let devices = devices(backend)?;
+    let applies = |tier: &&Tier| obstacle(**tier, &asked, devices).is_none();
+    let provided = provide(globals, &tiers.iter().filter(applies).copied().collect::<Vec<_>>())?;
+    let mut outcomes = Vec::new();
+    let mut known = Vec::new();
     for tier in tiers {
         interrupt::check()?;
-        output.note(format_args!("tests: {}", tier.name()));
-        let calls = plan(&root, *tier, runner, extra).into_iter();
-        let calls = calls.map(|call| call.env(MODEL_VARIABLE, &model).env(needs::MISSING_VARIABLE, missing.variable()));
-        match run_tier(output, &root, calls.collect()) {
-            Ok(()) => passed.push(tier.name()),
-            Err(failure) if failure.is_interrupt() => return Err(failure),
-            Err(failure) => failed.push((tier.name(), failure)),
-        }
-    }
-    let skipped: Vec<&str> = Tier::ALL.iter().filter(|tier| !tiers.contains(tier)).map(|tier| tier.name()).collect();
-    if !skipped.is_empty() {
-        output.note(format_args!("skipped: {} (not asked for; `cargo xtask test all` runs them)", skipped.join(", ")));
-    }
-    if runner == Runner::Cargo {
-        output.note("cargo-nextest is not installed: tests ran with `cargo test`");
-    }
-    if failed.is_empty() {
-        output.note(format_args!("passed: {}", passed.join(", ")));
-        output.event(&Done { event: "done", passed, skipped })?;
-        return Ok(0);
-    }
-    let names: Vec<&str> = failed.iter().map(|(name, _)| *name).collect();
-    let known = failed.iter().map(|(name, failure)| format!("{name}: {}", failure.message)).collect();
-    Err(Failure::new(format!("tests failed: {}", names.join(", "))).known(known))
-}
-
-/// The calls of a tier, the last of them its tests.
-fn plan(root: &Path, tier: Tier, runner: Runner, extra: &[String]) -> Vec<Call> {
-    let names_package = extra.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
-    let packages: &[&str] = if names_package { &[] } else { &["--workspace"] };
-    let test = || match runner {
-        Runner::Nextest => cargo::call(root).args(["nextest", "run", "--locked", "--no-tests=pass"]).args(packages),
-        Runner::Cargo => cargo::call(root).args(["test", "--locked", "--no-fail-fast"]).args(packages),
-    };
-    match tier {
-        Tier::Unit => vec![test().args(["--lib", "--bins"]).args(extra)],
-        Tier::Integration => {
-            // Tests start these programs; built here once, not by the first tests that miss them.
-            let programs = cargo::call(root).args(["build", "--locked", "--workspace", "--bins"]);
-            vec![programs, test().args(["--test", "*"]).args(extra)]
-        }
-        Tier::Smoke => {
-            vec![cargo::call(root).args(["xtask", "infer", "--json", "--quiet", "--prompt", SMOKE.0]).args([
-                "--model",
-                DEFAULT_MODEL,
-                "--max-tokens",
-                "24",
-                "--temperature",
-                "0",
-            ])]
-        }
-    }
-}
-
-fn run_tier(output: Output, root: &Path, calls: Vec<Call>) -> Result<(), Failure> {
-    for call in calls {
-        output.command(&call);
-        if call.to_string().contains(" xtask infer ") {
-            smoke(output, root, &call)?;
-        } else {
-            // nextest reports to standard error, `cargo test` to standard output, and CI keeps the latter; a machine that
-            // asked for JSON is told by our events.
-            let ended = if output.json { call.run_to_stderr(Group::Own)? } else { call.run_to_stdout(Group::Own)? };
-            if ended != 0 {
-                return Err(call.failed(ended));
+        let outcome = match obstacle(*tier, &asked, devices) {
+            Some(reason) => {
+                output.note(format_args!("skipped: {} ({reason})", tier.name()));
+                Outcome { tier: *tier, verdict: Verdict::Skipped, reason: Some(reason), seconds: 0.0, report: None }
             }
+            None => {
+                let (outcome, failure) = run_tier(output, *tier, &asked, &provided)?;
+                known.extend(failure.map(|failure| format!("{}: {}", tier.name(), failure.message)));
+                outcome
+            }
+        };
+        outcome.tell(output)?;
+        outcomes.push(outcome);
+    }
+    report::print(output, &outcomes)?;
+    if runner == Runner::Cargo {
+        output.note("cargo-nextest is not installed: tests ran with `cargo test`, which writes no reports");
+    }
+    conclude(output, &outcomes, known)
+}
+
+/// Says what passed and what was not run, and fails if anything failed.
+fn conclude(output: Output, outcomes: &[Outcome], known: Vec<String>) -> Result<u8, Failure> {
+    let of = |verdict: Verdict| {
+        let with = outcomes.iter().filter(move |outcome| outcome.verdict == verdict);
+        with.map(|outcome| outcome.tier.name()).collect::<Vec<_>>()
+    };
+    let is_asked = |tier: &Tier| outcomes.iter().any(|outcome| outcome.tier == *tier);
+    let others: Vec<&str> = Tier::ALL.iter().filter(|tier| !is_asked(tier)).map(|tier| tier.name()).collect();
+    if !others.is_empty() {
+        output.note(format_args!("skipped: {} (not asked for; `cargo xtask test all` runs them)", others.join(", ")));
+    }
+    let (passed, failed) = (of(Verdict::Passed), of(Verdict::Failed));
+    if !failed.is_empty() {
+        return Err(Failure::new(format!("tests failed: {}", failed.join(", "))).known(known));
+    }
+    if !passed.is_empty() {
+        output.note(format_args!("passed: {}", passed.join(", ")));
+    }
+    let skipped = of(Verdict::Skipped).into_iter().chain(others).collect();
+    output.event(&Done { event: "done", passed, skipped })?;
+    Ok(0)
+}
+
+/// Gets what these tiers need beside the toolchain.
+fn provide(globals: &Globals, tiers: &[Tier]) -> Result<Provided, Failure> {
+    let mut provided = Provided::default();
+    if tiers.iter().any(|tier| tier.needs_model()) {
+        let shelf = Shelf::open(globals)?;
+        let model = shelf.ensure(globals.output, &shelf.require_runnable(DEFAULT_MODEL)?)?;
+        provided.model = Some(model.model_file());
+    }
+    if tiers.iter().any(|tier| tier.needs_system()) {
+        provided.missing = needs::provide(globals.output, globals.yes)?;
+    }
+    Ok(provided)
+}
+
+/// What the machine has, as the doctor sees it; nobody is asked for the processor.
+fn devices(backend: Backend) -> Result<Devices, Failure> {
+    if backend == Backend::Cpu {
+        return Ok(Devices::default());
+    }
+    let checks = examine(Scene::read(&[backend]))?;
+    let is_here = |name: &str| checks.iter().any(|check| check.name == name && check.status == Status::Ok);
+    Ok(Devices { has_cuda: is_here("gpu"), has_metal: is_here("metal") })
+}
+
+/// Runs a tier and says how it ended; an error is what ends the whole run.
+fn run_tier(
+    output: Output,
+    tier: Tier,
+    asked: &Asked,
+    provided: &Provided,
+) -> Result<(Outcome, Option<Failure>), Failure> {
+    output.note(format_args!("tests: {}", tier.name()));
+    let files = Files::fresh(asked.root, tier)?;
+    let started = Instant::now();
+    let ended = match tier {
+        Tier::Smoke => smoke::run(output, asked),
+        Tier::Unit | Tier::Integration | Tier::EndToEnd => run_calls(output, tier, asked, provided),
+    };
+    let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+    let failure = match ended {
+        Ok(()) => None,
+        Err(failure) if failure.is_interrupt() => return Err(failure),
+        Err(failure) => Some(failure),
+    };
+    let report: Option<Report> = match tier {
+        Tier::Smoke => Some(files.write_single(seconds, failure.as_ref())?),
+        Tier::Unit | Tier::Integration | Tier::EndToEnd => files.collect()?,
+    };
+    let verdict = if failure.is_none() { Verdict::Passed } else { Verdict::Failed };
+    Ok((Outcome { tier, verdict, reason: None, seconds, report }, failure))
+}
+
+fn run_calls(output: Output, tier: Tier, asked: &Asked, provided: &Provided) -> Result<(), Failure> {
+    for call in plan(tier, asked) {
+        let call = call.env(needs::MISSING_VARIABLE, provided.missing.variable());
+        let call = provided.model.iter().fold(call, |call, model| call.env(MODEL_VARIABLE, model));
+        output.command(&call);
+        // nextest reports to standard error, `cargo test` to standard output, and CI keeps the latter; a machine that
+        // asked for JSON is told by our events.
+        let ended = if output.json { call.run_to_stderr(Group::Own)? } else { call.run_to_stdout(Group::Own)? };
+        if ended != 0 {
+            return Err(call.failed(ended));
         }
     }
     Ok(())
-}
-
-/// Runs the chain with a state folder of its own, checks what came out, and that nothing was left behind.
-fn smoke(output: Output, root: &Path, call: &Call) -> Result<(), Failure> {
-    let state = Scratch::new("smoke")?;
-    let ended = call.clone().env(models::environment::STATE_DIRECTORY, state.path()).capture(Group::Own)?;
-    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
-    if ended.code != 0 {
-        return Err(call.failed(ended.code).known(text.lines().rev().take(3).map(str::to_owned).collect()));
-    }
-    let last = text.lines().next_back().unwrap_or_default();
-    let done: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
-    let generated = done["text"].as_str().unwrap_or_default();
-    if done["event"] != "done" || generated != SMOKE.1 {
-        let known = vec![format!("expected: {:?}", SMOKE.1), format!("got:      {generated:?}")];
-        return Err(Failure::new("the generated text is wrong").known(known));
-    }
-    output.note(format_args!(
-        "{}{generated} ({:.1} tokens/s)",
-        SMOKE.0,
-        done["tokens_per_sec"].as_f64().unwrap_or_default()
-    ));
-    let pool = cargo::call(root).args(["run", "--quiet", "--locked", "--package", "xtask", "--"]);
-    let pool = pool.args(["worker", "list", "--all", "--json"]).env(models::environment::STATE_DIRECTORY, state.path());
-    let listed = pool.capture(Group::Own)?;
-    let workers: WorkerList = serde_json::from_slice(&listed.stdout)
-        .map_err(|error| Failure::new(format!("`worker list --json` cannot be read: {error}")))?;
-    let left = workers.workers.iter().filter(|worker| worker.status != WorkerStatus::Stopped || is_running(worker.pid));
-    let left: Vec<String> = left.map(|worker| format!("{} is process {}", worker.worker_id, worker.pid)).collect();
-    match (left.is_empty(), workers.workers.is_empty()) {
-        (true, false) => Ok(()),
-        (true, true) => Err(Failure::new("the worker that ran is not on record")),
-        (false, _) => Err(Failure::new("a worker was left behind").known(left)),
-    }
-}
-
-fn is_running(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::{Runner, Tier, plan};
-
-    fn check(tier: Tier, runner: Runner, extra: &[&str], expected: &str) {
-        let extra: Vec<String> = extra.iter().map(ToString::to_string).collect();
-        let calls = plan(Path::new("/r"), tier, runner, &extra);
-        let last = calls.last().expect("a call").to_string();
-        assert!(last.ends_with(expected), "{last}");
-    }
-
-    #[test]
-    fn tiers_select_their_targets_and_pass_arguments_on() {
-        let nextest = "nextest run --locked --no-tests=pass --workspace";
-        check(Tier::Unit, Runner::Nextest, &[], &format!("{nextest} --lib --bins"));
-        check(Tier::Integration, Runner::Nextest, &["workers"], &format!("{nextest} --test '*' workers"));
-        check(Tier::Unit, Runner::Cargo, &["-p", "gguf"], "test --locked --no-fail-fast --lib --bins -p gguf");
-        check(Tier::Smoke, Runner::Nextest, &[], "--max-tokens 24 --temperature 0");
-    }
 }

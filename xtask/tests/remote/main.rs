@@ -11,3 +11,4 @@ mod shells;
 mod status;
 mod sync;
 mod verbs;
+mod warm;

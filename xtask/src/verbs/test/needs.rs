@@ -40,12 +40,16 @@ impl Missing {
     }
 }
 
+/// Whether this runs where everything is to be tested.
+pub fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| !["", "0", "false"].contains(&value.as_str()))
+}
+
 /// Finds what is missing and installs it where nobody minds: as root, in CI or with `--yes`.
 ///
 /// # Errors
 /// In CI a thing that could be installed and was not.
 pub fn provide(output: Output, yes: bool) -> Result<Missing, Failure> {
-    let is_ci = std::env::var_os("CI").is_some();
     let missing = missing();
     if missing.is_empty() {
         return Ok(Missing::default());
@@ -53,7 +57,7 @@ pub fn provide(output: Output, yes: bool) -> Result<Missing, Failure> {
     let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
     let is_root = rustix::process::geteuid().is_root();
     let has_apt = find("apt-get");
-    if is_root && has_apt && (is_ci || yes) {
+    if is_root && has_apt && (is_ci() || yes) {
         install(output, &packages)?;
     } else {
         let command = format!("sudo apt-get install {}", packages.join(" "));
@@ -63,12 +67,18 @@ pub fn provide(output: Output, yes: bool) -> Result<Missing, Failure> {
     for need in &left {
         output.note(format_args!("skipped: {} (there is no `{}`)", need.what, need.program));
     }
-    if is_ci && has_apt && !left.is_empty() {
-        let names: Vec<&str> = left.iter().map(|need| need.program).collect();
-        let failure = Failure::new(format!("tests need what is not here: {}", names.join(", ")));
-        return Err(failure.hint(format!("apt-get install {}", packages.join(" "))));
+    judge(&left, is_ci() && has_apt)
+}
+
+/// What tests may do without: all of it where nobody could have installed it, nothing where everything is to be tested.
+fn judge(left: &[&'static Need], is_required: bool) -> Result<Missing, Failure> {
+    let names: Vec<&str> = left.iter().map(|need| need.program).collect();
+    if names.is_empty() || !is_required {
+        return Ok(Missing(names));
     }
-    Ok(Missing(left.iter().map(|need| need.program).collect()))
+    let packages: Vec<&str> = left.iter().map(|need| need.package).collect();
+    let failure = Failure::new(format!("tests need what is not here: {}", names.join(", ")));
+    Err(failure.hint(format!("apt-get install {}", packages.join(" "))))
 }
 
 fn missing() -> Vec<&'static Need> {
@@ -101,7 +111,16 @@ fn install(output: Output, packages: &[&str]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::find;
+    use super::{NEEDS, find, judge};
+
+    #[test]
+    fn what_can_be_installed_may_be_missing_on_a_desk_and_not_in_ci() {
+        let left: Vec<_> = NEEDS.iter().take(2).collect();
+        assert_eq!(judge(&left, false).expect("it is skipped").variable(), "sshd dash");
+        let failure = judge(&left, true).expect_err("everything is to be tested");
+        assert_eq!(failure.hint.as_deref(), Some("apt-get install openssh-server dash"));
+        assert_eq!(judge(&[], true).expect("nothing is missing").variable(), "");
+    }
 
     #[test]
     fn programs_are_found_where_shells_and_administrators_look() {

@@ -1,0 +1,165 @@
+//! Slow lanes: proofs that take too long for every run. They run by name only, never with `all` and never in CI.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::cli::Globals;
+use crate::failure::Failure;
+use crate::output::{Output, table};
+use crate::process::{Group, print_plan};
+use crate::scratch::Scratch;
+use crate::{cargo, interrupt, workspace};
+
+/// What a conversion may take in memory, whatever the model (`crates/convert/tests/memory.rs` has the reason).
+const CONVERSION_MIB_MAX: u64 = 128;
+
+/// One lane.
+struct Lane {
+    name: &'static str,
+    /// What is true when it has passed.
+    proves: &'static str,
+    run: fn(Output, &Path) -> Result<(), Failure>,
+}
+
+/// Every lane.
+const LANES: &[Lane] = &[Lane {
+    name: "conversion",
+    proves: "a full-size gpt2 becomes every type, checked, within 128 MiB of memory; 3 GB of disk",
+    run: conversion,
+}];
+
+#[derive(Serialize)]
+struct Listed {
+    event: &'static str,
+    lanes: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    proves: &'static str,
+}
+
+#[derive(Serialize)]
+struct Done {
+    event: &'static str,
+    lane: &'static str,
+}
+
+/// Run a slow lane
+///
+/// Without a name, lists them. They belong to no tier, and neither `test all` nor `ci` runs one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test lane
+  cargo xtask test lane conversion")]
+pub struct Args {
+    /// Which
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+}
+
+impl Args {
+    /// Runs the lane, or lists them.
+    ///
+    /// # Errors
+    /// There is no such lane, or it failed.
+    pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
+        let output = globals.output;
+        let Some(name) = self.name else { return list(output) };
+        let lane = find(&name)?;
+        let root = workspace::require()?;
+        if globals.dry_run {
+            return print_plan(output, &[format!("lane {}: {}", lane.name, lane.proves)]);
+        }
+        interrupt::watch()?;
+        (lane.run)(output, &root)?;
+        output.note(format_args!("passed: {} ({})", lane.name, lane.proves));
+        output.event(&Done { event: "done", lane: lane.name })?;
+        Ok(0)
+    }
+}
+
+fn find(name: &str) -> Result<&'static Lane, Failure> {
+    LANES.iter().find(|lane| lane.name == name).ok_or_else(|| {
+        let names: Vec<&str> = LANES.iter().map(|lane| lane.name).collect();
+        let failure = Failure::usage(format!("there is no lane `{name}`"));
+        failure.known(vec![format!("lanes: {}", names.join(", "))]).hint("cargo xtask test lane")
+    })
+}
+
+fn list(output: Output) -> Result<u8, Failure> {
+    if output.json {
+        let lanes = LANES.iter().map(|lane| Row { name: lane.name, proves: lane.proves }).collect();
+        output.value(&Listed { event: "done", lanes })?;
+    } else {
+        let rows: Vec<Vec<String>> =
+            LANES.iter().map(|lane| vec![lane.name.to_owned(), lane.proves.to_owned()]).collect();
+        table(&rows).iter().try_for_each(|line| output.line(line))?;
+    }
+    Ok(0)
+}
+
+/// The example that `docs/performance.md` has its figures from. It checks what it has written; the memory is checked here.
+fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
+    // Beside what is compiled: three gigabytes are too much for many a folder of temporary files.
+    let folder = Scratch::at(root.join("target/lanes/conversion"))?;
+    let call = cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", "gpt2_full_size"]);
+    output.command(&call);
+    let built = call.run_to_stderr(Group::Own)?;
+    if built != 0 {
+        return Err(call.failed(built));
+    }
+    let call = cargo::call(root).args(["run", "--quiet", "--locked", "--release", "--workspace", "--example"]);
+    let call = call.args(["gpt2_full_size".as_ref(), "--".as_ref(), folder.path().as_os_str()]);
+    output.command(&call);
+    let mut lines = Vec::new();
+    let ended = call.each_line(Group::Own, &mut |line| {
+        output.note(line);
+        lines.push(line.to_owned());
+    })?;
+    if ended != 0 {
+        return Err(call.failed(ended).known(lines));
+    }
+    judge_conversion(&lines)
+}
+
+/// Every type has its line, and none took more memory than a conversion may.
+fn judge_conversion(lines: &[String]) -> Result<(), Failure> {
+    for wanted in ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "q6_k"] {
+        let line = lines.iter().find(|line| line.starts_with(&format!("{wanted}: ")));
+        let peak = line.and_then(|line| line.rsplit_once("peak ")?.1.strip_suffix(" MiB")?.parse::<u64>().ok());
+        match peak {
+            None => return Err(Failure::new(format!("the conversion does not say how `{wanted}` went"))),
+            Some(mebibytes) if mebibytes > CONVERSION_MIB_MAX => {
+                let message = format!("`{wanted}` took {mebibytes} MiB of memory, {CONVERSION_MIB_MAX} are allowed");
+                return Err(Failure::new(message));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LANES, find, judge_conversion};
+
+    #[test]
+    fn lanes_are_found_by_name_and_others_named() {
+        assert!(LANES.iter().all(|lane| find(lane.name).is_ok_and(|found| found.proves == lane.proves)));
+        let failure = find("conversoin").err().expect("none of that name");
+        assert!(failure.exit_code == 2 && failure.known[0].contains("conversion"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_conversion_is_judged_by_every_type_and_its_memory() {
+        let line = |name: &str, peak: u64| {
+            format!("{name}: 1 bytes, written after 1.28 s, checked and named after 1.57 s, peak {peak} MiB")
+        };
+        let all = |peak| ["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_m", "q6_k"].map(|name| line(name, peak)).to_vec();
+        assert!(judge_conversion(&all(128)).is_ok() && judge_conversion(&all(129)).is_err());
+        assert!(judge_conversion(&all(56)[..6]).is_err());
+    }
+}

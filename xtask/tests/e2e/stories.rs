@@ -1,0 +1,5 @@
+//! A file a story.
+
+mod elsewhere;
+mod fresh_clone;
+mod model;
