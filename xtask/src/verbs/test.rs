@@ -13,6 +13,7 @@ use crate::process::{Call, Group, print_plan};
 use crate::scratch::Scratch;
 use crate::{cargo, interrupt, output::Output, workspace};
 
+pub mod cuda;
 mod needs;
 
 use needs::Missing;
