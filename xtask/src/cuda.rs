@@ -128,7 +128,7 @@ impl Toolkit {
         let nvcc = find_nvcc();
         let version = nvcc.as_ref().and_then(|nvcc| ask(&Call::new(nvcc).args(["--version"])).ok());
         let version = version.map(|ended| ended.text()).unwrap_or_default();
-        let root = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(|name| folder(name));
+        let root = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(folder);
         let named = std::env::var("CUDA_COMPUTE_CAP").ok().filter(|text| !text.is_empty());
         // Without a compiler nobody needs to know.
         let devices = if nvcc.is_some() { devices() } else { Ok(String::new()) };

@@ -1,0 +1,3 @@
+//! One file a story.
+
+mod candle;
