@@ -131,6 +131,7 @@ fn copy_folder(from: &Path, to: &Path) {
 #[test]
 fn a_branch_of_candle_is_tried() {
     let world = world();
+    world.xtask(&["git", "submodules", "update", "candle"]);
     world.xtask(&["git", "submodules", "branch", "candle", "metal-fixes"]);
     let commit = world.git("candle", &["rev-parse", "metal-fixes"]);
     assert_eq!(world.git("work/reference/candle", &["rev-parse", "HEAD"]), commit);
