@@ -184,7 +184,7 @@ fn devices() -> Result<String, String> {
 fn judge(seen: Seen) -> Result<Toolkit, Failure> {
     let nvcc = seen.nvcc.ok_or_else(|| {
         let known = vec![String::from("looked at: NVCC, PATH, CUDA_HOME, CUDA_PATH, /usr/local/cuda")];
-        Failure::new("a cuda worker needs NVIDIA's compiler, and there is no `nvcc`").known(known).hint(TOOLKIT_HINT)
+        Failure::new("a `cuda` worker needs NVIDIA's compiler, and there is no `nvcc`").known(known).hint(TOOLKIT_HINT)
     })?;
     let release = Release::parse(&seen.version).ok_or_else(|| {
         let message = format!("`{} --version` names no release", nvcc.display());
