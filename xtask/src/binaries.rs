@@ -1,6 +1,9 @@
 //! Building the programs: one cargo call each, a stamp passed in, the stamp of the result checked.
 //!
-//! The plan is pure; `build`, `infer`, `worker`, `test` and `install` share it.
+//! The plan is pure; `build`, `infer`, `worker`, `test` and `install` share it. What a build for cuda needs of the machine is
+//! found in `cuda.rs`; building against a checkout of candle is `binaries/candle.rs`.
+
+pub mod candle;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +13,16 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
 
+use crate::cuda::{self, Toolkit};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group};
 use crate::{cargo, git};
 
-/// Backends this version can build a worker for. A new one is a row here and in `engine`.
-pub const BACKENDS: [Backend; 1] = [Backend::Cpu];
+/// Backends this version can build a worker for, on some machine. A new one is a row here and in `engine`.
+pub const BACKENDS: [Backend; 3] = [Backend::Cpu, Backend::Cuda, Backend::Metal];
+/// Where a program that does not start finds what it lacks.
+const DRIVER_HINT: &str = "NVIDIA's driver brings `libcuda.so.1`, its toolkit the others: `cargo xtask dev doctor --backend cuda` looks for both";
 
 /// A program of the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +66,15 @@ pub struct Built {
     pub stamp: Stamp,
 }
 
-/// What is compiled into a program: read once for a whole run.
+/// What is compiled into a program, and with what: read once for a whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marks {
     commit: String,
     target: String,
+    /// Where a worker for cuda is among the products.
+    cuda: Option<Toolkit>,
+    /// Instead of the released crates.
+    candle: Option<candle::Checkout>,
 }
 
 impl Product {
@@ -92,36 +102,103 @@ impl Product {
 impl Marks {
     /// Asks git and rustc.
     pub fn read(root: &Path) -> Result<Self, Failure> {
-        Ok(Self { commit: git::commit(root)?, target: cargo::host(root)? })
+        Ok(Self { commit: git::commit(root)?, target: cargo::host(root)?, cuda: None, candle: None })
+    }
+
+    /// The same for workers too, with what their backends need of this machine.
+    ///
+    /// # Errors
+    /// A backend cannot be built here, before anything runs: there is no second best.
+    pub fn read_for(root: &Path, products: &[Product]) -> Result<Self, Failure> {
+        for product in products {
+            require_system(*product, std::env::consts::OS)?;
+        }
+        let cuda = products.contains(&Product::Worker(Backend::Cuda)).then(Toolkit::find).transpose()?;
+        Ok(Self { cuda, ..Self::read(root)? })
+    }
+
+    /// The same with this toolkit.
+    pub fn with_cuda(self, toolkit: Toolkit) -> Self {
+        Self { cuda: Some(toolkit), ..self }
+    }
+
+    /// The same with a checkout of candle.
+    pub fn with_candle(self, checkout: candle::Checkout) -> Self {
+        Self { candle: Some(checkout), ..self }
     }
 }
 
-/// Refuses backends that cannot be built here, before anything runs: there is no second best.
-pub fn require_backend(backend: Backend) -> Result<(), Failure> {
-    if BACKENDS.contains(&backend) {
-        return Ok(());
+/// Refuses what no compiler makes on this operating system.
+fn require_system(product: Product, system: &str) -> Result<(), Failure> {
+    match product {
+        Product::Worker(Backend::Metal) if system != "macos" => {
+            let message = format!("a `metal` worker can be built on macOS only, and this is {system}");
+            Err(Failure::new(message).hint("cargo xtask build worker metal --remote HOST, a Mac"))
+        }
+        Product::Worker(Backend::Cuda) if system == "macos" => {
+            let message = "a `cuda` worker cannot be built on macOS, for which there is no CUDA";
+            Err(Failure::new(message).hint("cargo xtask build worker metal"))
+        }
+        Product::Worker(_) | Product::Pool | Product::Convert | Product::Command => Ok(()),
     }
-    let known: Vec<String> = BACKENDS.iter().map(|known| format!("`{known}`")).collect();
-    let message = format!("this version builds no `{backend}` worker, only {}", known.join(", "));
-    Err(Failure::new(message).hint("cargo xtask build worker cpu"))
+}
+
+/// The backends whose workers can be built on this machine: the processor's, and that of a device family whose compiler is here.
+pub fn backends_here() -> Vec<Backend> {
+    let can_build = |backend: Backend| match backend {
+        Backend::Cpu => true,
+        Backend::Cuda => Toolkit::find().is_ok(),
+        Backend::Metal => std::env::consts::OS == "macos",
+    };
+    BACKENDS.into_iter().filter(|backend| can_build(*backend)).collect()
 }
 
 /// The call that builds one program.
 pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
-    let call = cargo::call(root).args(["build", "--locked"]);
+    let call = match &marks.candle {
+        Some(checkout) => checkout.build_call(),
+        None => cargo::call(root).args(["build", "--locked"]),
+    };
     let call = match profile {
         Profile::Release => call.args(["--release"]),
         Profile::Debug => call,
     };
     // The whole workspace is selected, one program of it is built: dependencies get the same features whichever program
     // that is, and are compiled once for all of them.
-    call.args(["--workspace", "--bin", product.binary()])
-        .env("LLORCH_BUILD_COMMIT", &marks.commit)
-        .env("LLORCH_BUILD_TARGET", &marks.target)
+    let call = call.args(["--workspace", "--bin", product.binary()]);
+    let call = match product {
+        Product::Worker(Backend::Cuda) => call.args(["--features", "worker/cuda"]),
+        Product::Worker(Backend::Metal) => call.args(["--features", "worker/metal"]),
+        Product::Worker(Backend::Cpu) | Product::Pool | Product::Convert | Product::Command => call,
+    };
+    let call = call.env("LLORCH_BUILD_COMMIT", &marks.commit).env("LLORCH_BUILD_TARGET", &marks.target);
+    let call = match &marks.candle {
+        Some(checkout) => call.env("LLORCH_BUILD_CANDLE", &checkout.mark),
+        None => call,
+    };
+    match (product, &marks.cuda) {
+        (Product::Worker(Backend::Cuda), Some(toolkit)) => {
+            let call = toolkit.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value));
+            call.env("LLORCH_BUILD_MINIMUM_DRIVER", toolkit.release.minimum_driver().to_string())
+        }
+        _ => call,
+    }
 }
 
 /// Builds one program, checks its stamp, and gives a worker the name of its backend.
 pub fn build(output: Output, call: &Call, product: Product, show: Show) -> Result<Built, Failure> {
+    let path = compile(output, call, product, show)?;
+    let stamp = stamp_of(Call::new(&path), product)?;
+    check_stamp(product, &path, &stamp)?;
+    let path = match product {
+        Product::Worker(_) => name_after_backend(&path, product)?,
+        Product::Pool | Product::Convert | Product::Command => path,
+    };
+    Ok(Built { product, path, stamp })
+}
+
+/// Builds one program; where it is.
+pub fn compile(output: Output, call: &Call, product: Product, show: Show) -> Result<PathBuf, Failure> {
     match show {
         Show::All => output.command(call),
         Show::Work => output.detail(format_args!("$ {call}")),
@@ -135,16 +212,9 @@ pub fn build(output: Output, call: &Call, product: Product, show: Show) -> Resul
     if show == Show::Work && report.is_all_fresh {
         output.take_back_line();
     }
-    let path = report.executable.ok_or_else(|| {
+    report.executable.ok_or_else(|| {
         Failure::coded(ErrorCode::Internal, format!("cargo built `{}` and did not say where", product.binary()))
-    })?;
-    let stamp = stamp_of(&path)?;
-    check_stamp(product, &path, &stamp)?;
-    let path = match product {
-        Product::Worker(_) => name_after_backend(&path, product)?,
-        Product::Pool | Product::Convert | Product::Command => path,
-    };
-    Ok(Built { product, path, stamp })
+    })
 }
 
 /// A program that was installed together with this one.
@@ -180,27 +250,38 @@ impl Report {
     }
 }
 
-fn stamp_of(path: &Path) -> Result<Stamp, Failure> {
-    let ended = Call::new(path).args(["--version", "--json"]).capture(Group::Own)?;
-    let text = String::from_utf8_lossy(&ended.stdout);
-    serde_json::from_str(text.trim()).map_err(|error| {
-        let message = format!("`{} --version --json` does not print a stamp: {error}", path.display());
-        Failure::coded(ErrorCode::Internal, message)
-    })
+/// What a program says that it is. `program` is the call that starts it.
+pub fn stamp_of(program: Call, product: Product) -> Result<Stamp, Failure> {
+    let call = program.args(["--version", "--json"]);
+    let ended = call.ask(Group::Own)?;
+    if ended.code != 0 {
+        // A program for a device is linked with libraries of its driver, and this machine need not have one.
+        let hint = (product == Product::Worker(Backend::Cuda)).then(|| DRIVER_HINT.to_owned());
+        return Err(call.failed(ended.code).known(ended.complaints()).maybe_hint(hint));
+    }
+    serde_json::from_str(ended.text().trim())
+        .map_err(|error| Failure::coded(ErrorCode::Internal, format!("`{call}` does not print a stamp: {error}")))
 }
 
-fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), Failure> {
+/// The backend that was asked for, and one that runs under the driver of this machine.
+pub fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), Failure> {
     let expected = match product {
         Product::Worker(backend) => Some(backend),
         Product::Pool | Product::Convert | Product::Command => None,
     };
-    if stamp.backend == expected {
-        return Ok(());
+    if stamp.backend != expected {
+        let words = |backend: Option<Backend>| {
+            backend.map_or_else(|| String::from("no backend"), |backend| format!("`{backend}`"))
+        };
+        let (found, expected) = (words(stamp.backend), words(expected));
+        let message = format!("`{}` is stamped for {found}, expected {expected}", path.display());
+        return Err(Failure::coded(ErrorCode::Internal, message));
     }
-    let words =
-        |backend: Option<Backend>| backend.map_or_else(|| String::from("no backend"), |backend| format!("`{backend}`"));
-    let message = format!("`{}` is stamped for {}, expected {}", path.display(), words(stamp.backend), words(expected));
-    Err(Failure::coded(ErrorCode::Internal, message))
+    let fits = cuda::driver().map_or(Ok(()), |driver| stamp.check_driver(&driver));
+    fits.map_err(|error| {
+        let failure = Failure::new(format!("`{}` cannot run here: {error}", path.display()));
+        failure.hint("update NVIDIA's driver, or build with an older toolkit, its `nvcc` named in NVCC")
+    })
 }
 
 /// Gives the program a second name, `llorch-worker-<backend>`: the next backend's build takes the first one away.
@@ -221,28 +302,96 @@ fn name_after_backend(built: &Path, product: Product) -> Result<PathBuf, Failure
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use protocol::identifiers::Backend;
 
-    use super::{Marks, Product, Profile, Report, plan, require_backend};
+    use super::{Marks, Product, Profile, Report, plan, require_system};
+    use crate::binaries::candle::Checkout;
+    use crate::cuda::{Release, Toolkit};
 
-    #[test]
-    fn the_plan_names_package_binary_profile_and_stamp() {
-        let marks = Marks { commit: "c0ffee-dirty".to_owned(), target: "x-y-z".to_owned() };
-        let text = |product, profile| plan(Path::new("/r"), product, profile, &marks).to_string();
-        let worker = text(Product::Worker(Backend::Cpu), Profile::Release);
-        assert!(worker.starts_with("LLORCH_BUILD_COMMIT=c0ffee-dirty LLORCH_BUILD_TARGET=x-y-z "), "{worker}");
-        assert!(worker.ends_with("build --locked --release --workspace --bin llorch-worker"), "{worker}");
-        let pool = text(Product::Pool, Profile::Debug);
-        assert!(pool.ends_with("build --locked --workspace --bin llorch-pool"), "{pool}");
+    fn marks() -> Marks {
+        Marks { commit: "c0ffee-dirty".to_owned(), target: "x-y-z".to_owned(), cuda: None, candle: None }
+    }
+
+    /// The whole call as it is printed, cargo's own path aside.
+    fn check_plan(product: Product, profile: Profile, marks: &Marks, expected: &str) {
+        let text = plan(Path::new("/r"), product, profile, marks).to_string();
+        let (variables, arguments) = text.split_once(" build ").expect("a build");
+        let variables = variables.rsplit_once(' ').map_or("", |(variables, _cargo)| variables);
+        assert_eq!(format!("{variables} cargo build {arguments}"), expected);
     }
 
     #[test]
-    fn a_backend_that_cannot_be_built_is_refused_not_replaced() {
-        assert!(require_backend(Backend::Cpu).is_ok());
-        let failure = require_backend(Backend::Cuda).expect_err("no cuda yet");
-        assert!(failure.message.contains("`cuda`") && failure.exit_code == 1);
+    fn plans_name_program_profile_features_and_environment() {
+        const MARKS: &str = "LLORCH_BUILD_COMMIT=c0ffee-dirty LLORCH_BUILD_TARGET=x-y-z";
+        let worker = |backend| Product::Worker(backend);
+        check_plan(
+            worker(Backend::Cpu),
+            Profile::Release,
+            &marks(),
+            &format!("{MARKS} cargo build --locked --release --workspace --bin llorch-worker"),
+        );
+        check_plan(
+            Product::Pool,
+            Profile::Debug,
+            &marks(),
+            &format!("{MARKS} cargo build --locked --workspace --bin llorch-pool"),
+        );
+        check_plan(
+            worker(Backend::Metal),
+            Profile::Release,
+            &marks(),
+            &format!("{MARKS} cargo build --locked --release --workspace --bin llorch-worker --features worker/metal"),
+        );
+        let toolkit = Toolkit {
+            nvcc: PathBuf::from("/usr/local/cuda/bin/nvcc"),
+            root: PathBuf::from("/usr/local/cuda"),
+            release: Release(13, 0),
+            capability: String::from("86"),
+        };
+        check_plan(
+            worker(Backend::Cuda),
+            Profile::Release,
+            &marks().with_cuda(toolkit),
+            &format!(
+                "{MARKS} NVCC=/usr/local/cuda/bin/nvcc CUDA_HOME=/usr/local/cuda CUDA_COMPUTE_CAP=86 \
+                 CUDARC_CUDA_VERSION=13000 LLORCH_BUILD_MINIMUM_DRIVER=580 \
+                 cargo build --locked --release --workspace --bin llorch-worker --features worker/cuda"
+            ),
+        );
+    }
+
+    #[test]
+    fn a_checkout_of_candle_has_a_workspace_and_a_target_folder_of_its_own() {
+        let checkout = Checkout {
+            crates: vec![(String::from("candle-core"), PathBuf::from("/r/reference/candle/candle-core"))],
+            mark: String::from("59f8e903"),
+            root: PathBuf::from("/r"),
+            place: PathBuf::from("/r/target/with-candle"),
+        };
+        check_plan(
+            Product::Worker(Backend::Cpu),
+            Profile::Debug,
+            &marks().with_candle(checkout),
+            "LLORCH_BUILD_COMMIT=c0ffee-dirty LLORCH_BUILD_TARGET=x-y-z LLORCH_BUILD_CANDLE=59f8e903 cargo build \
+             --config 'patch.crates-io.candle-core.path=\"/r/reference/candle/candle-core\"' \
+             --target-dir /r/target/with-candle --workspace --bin llorch-worker",
+        );
+    }
+
+    #[test]
+    fn a_backend_that_cannot_be_built_here_is_refused_not_replaced() {
+        let check = |backend, system, is_possible| {
+            let refused = require_system(Product::Worker(backend), system);
+            assert_eq!(refused.is_ok(), is_possible, "{backend} on {system}");
+            assert!(refused.err().is_none_or(|failure| failure.exit_code == 1 && failure.hint.is_some()));
+        };
+        check(Backend::Cpu, "linux", true);
+        check(Backend::Cuda, "linux", true);
+        check(Backend::Metal, "linux", false);
+        check(Backend::Metal, "macos", true);
+        check(Backend::Cuda, "macos", false);
     }
 
     #[test]

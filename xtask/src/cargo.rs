@@ -1,12 +1,12 @@
 //! Calls of cargo from within `cargo xtask`, and short questions to rustc.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use xshell::{Shell, cmd};
 
 use crate::failure::Failure;
-use crate::process::Call;
+use crate::process::{Call, Group};
 
 /// Cargo tells a program it runs about the package the program belongs to. Passed on to another cargo, these variables
 /// make build scripts that look at them (ring's does) run again, each time `cargo xtask` and plain cargo take turns.
@@ -35,6 +35,23 @@ pub fn host(root: &Path) -> Result<String, Failure> {
     })?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| Failure::new("`rustc -vV` does not name the host"))
+}
+
+/// Where cargo puts what it builds: the environment or a configuration may have put it anywhere.
+pub fn target_directory(root: &Path) -> Result<PathBuf, Failure> {
+    let metadata = metadata(root, &["--no-deps"])?;
+    let folder = metadata["target_directory"].as_str().context("cargo does not name its target folder")?;
+    Ok(PathBuf::from(folder))
+}
+
+/// What cargo knows of the workspace.
+pub fn metadata(root: &Path, arguments: &[&str]) -> Result<serde_json::Value, Failure> {
+    let call = call(root).args(["metadata", "--format-version", "1", "--locked"]).args(arguments);
+    let ended = call.capture(Group::Own)?;
+    if ended.code != 0 {
+        return Err(call.failed(ended.code));
+    }
+    Ok(serde_json::from_slice(&ended.stdout).context("cargo's metadata cannot be read")?)
 }
 
 /// Whether cargo-nextest is installed.

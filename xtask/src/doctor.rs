@@ -2,7 +2,7 @@
 //!
 //! How they are printed is in `verbs/dev/doctor.rs`; installing what is missing in `verbs/dev/setup.rs`.
 
-mod ask;
+pub mod ask;
 mod hardware;
 mod machine;
 mod network;

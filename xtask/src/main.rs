@@ -19,6 +19,7 @@ mod workspace;
 mod binaries;
 mod cargo;
 mod conversion;
+mod cuda;
 mod doctor;
 mod download;
 mod inference;

@@ -42,9 +42,8 @@ pub struct Needs {
 /// The calls that build what is needed; none outside a checkout.
 pub fn plan(needs: Needs) -> Result<Vec<(Product, Call)>, Failure> {
     let products: Vec<Product> = needs.worker.map(Product::Worker).into_iter().chain([Product::Pool]).collect();
-    needs.worker.map_or(Ok(()), binaries::require_backend)?;
     let Some(root) = workspace::find() else { return Ok(Vec::new()) };
-    let marks = Marks::read(&root)?;
+    let marks = Marks::read_for(&root, &products)?;
     Ok(products.into_iter().map(|product| (product, binaries::plan(&root, product, needs.profile, &marks))).collect())
 }
 

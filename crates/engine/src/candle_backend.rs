@@ -1,14 +1,14 @@
 //! The first backend: programs executed with candle tensors.
 //!
-//! Correct before fast, and so far on the processor: `Matrix` multiplies there alone. A step packs the rows of all spans into one matrix for everything but
-//! attention, which runs span by span over the sequence's own slabs. Each operation treats rows independently, so that
-//! a sequence computes the same bits alone or beside others.
+//! Correct before fast. A step packs the rows of all spans into one matrix for everything but attention, which runs span
+//! by span over the sequence's own slabs. On the processor each operation treats rows independently, so that a sequence
+//! computes the same bits alone or beside others; kernels of other devices choose by the number of rows and promise less.
 
 mod attention;
 mod matrix;
 mod q4_1;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use architectures::{Activation, BufferId, Operation, Program, RotaryStyle, WeightId};
@@ -53,6 +53,9 @@ impl CandleBackend {
         (source, weight_of, slab_shape): (&dyn Weights, &[WeightId], SlabShape),
         on_weight: &mut dyn FnMut(usize, &[u8]) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {
+        // A table that is only looked up in stays in the file.
+        let multiplied: HashSet<usize> = multiplied(&program).collect();
+        let on_device = |error: candle_core::Error| LoadError::Device { reason: error.to_string() };
         let mut weights = Vec::with_capacity(program.weights.len());
         for (index, resolved) in weight_of.iter().enumerate() {
             let declared = &program.weights[resolved.0];
@@ -66,10 +69,11 @@ impl CandleBackend {
             let matrix = Matrix::new(tensor, declared.rows, declared.columns)?;
             weights.push(if declared.rows == 1 {
                 let vector = matrix.dequantize_row(0);
-                let tensor = Tensor::new(vector.as_slice(), &device);
-                Loaded::Vector(tensor.map_err(|error| LoadError::Device { reason: error.to_string() })?)
-            } else {
+                Loaded::Vector(Tensor::new(vector.as_slice(), &device).map_err(on_device)?)
+            } else if device.is_cpu() || !multiplied.contains(&index) {
                 Loaded::Matrix(matrix)
+            } else {
+                Loaded::Matrix(matrix.copy_to(&device).map_err(on_device)?)
             });
         }
         Ok(Self { device, program, weights, slab_shape, slabs: HashMap::new() })
@@ -100,7 +104,7 @@ impl CandleBackend {
                 step.set(*into, rows);
             }
             Operation::Linear { from, matrix, into } => {
-                let rows = step.get(*from)?.contiguous()?.apply_op1_no_bwd(self.matrix(*matrix)?)?;
+                let rows = self.matrix(*matrix)?.multiply(&step.get(*from)?.contiguous()?)?;
                 step.set(*into, rows);
             }
             Operation::Rotary { buffer, heads, dimensions, frequency_base, style } => {
@@ -178,6 +182,20 @@ impl Backend for CandleBackend {
     fn program(&self) -> &Program {
         &self.program
     }
+}
+
+/// Weights that rows are multiplied with, by index.
+fn multiplied(program: &Program) -> impl Iterator<Item = usize> {
+    program.operations.iter().filter_map(|operation| match operation {
+        Operation::Linear { matrix, .. } => Some(matrix.0),
+        Operation::Embed { .. }
+        | Operation::RmsNorm { .. }
+        | Operation::Rotary { .. }
+        | Operation::Attention { .. }
+        | Operation::Gate { .. }
+        | Operation::Residual { .. }
+        | Operation::SelectOutputs { .. } => None,
+    })
 }
 
 /// Cosines and sines, each tokens × (dimensions / 2).

@@ -1,6 +1,7 @@
 //! Finds the worker's program and checks that it is what was asked for. There is no second best: a program for another
 //! backend is refused.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use protocol::error::ErrorCode;
@@ -10,10 +11,13 @@ use protocol::stamp::Stamp;
 use crate::error::PoolError;
 use crate::process;
 
+/// The version of NVIDIA's kernel module, where there is one.
+const DRIVER_VERSION: &str = "/sys/module/nvidia/version";
+
 /// The program to start: the one given, else `llorch-worker-<backend>` or `llorch-worker` beside this program. Absolute.
 ///
 /// # Errors
-/// There is none, or its stamp names another backend.
+/// There is none, or its stamp names another backend or a newer driver than this machine has.
 pub fn find(given: Option<&Path>, backend: Backend) -> Result<PathBuf, PoolError> {
     let path = match given {
         Some(path) => std::path::absolute(path).map_err(|cause| unusable(path, &cause.to_string(), backend))?,
@@ -48,7 +52,10 @@ fn check_stamp(path: &Path, backend: Backend) -> Result<(), PoolError> {
     let stamp: Stamp = serde_json::from_str(line)
         .map_err(|_| unusable(path, "`--version --json` does not print a llorch stamp", backend))?;
     match stamp.backend {
-        Some(found) if found == backend => Ok(()),
+        Some(found) if found == backend => {
+            let driver = fs::read_to_string(DRIVER_VERSION).unwrap_or_default();
+            stamp.check_driver(&driver).map_err(|error| unusable(path, &error.to_string(), backend))
+        }
         Some(found) => Err(unusable(path, &format!("it was built for `{found}`"), backend)),
         None => Err(unusable(path, &format!("it is `{}`, which has no backend", stamp.program), backend)),
     }

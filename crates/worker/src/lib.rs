@@ -30,5 +30,12 @@ pub fn built_for() -> Option<protocol::identifiers::Backend> {
     protocol::identifiers::Backend::ALL.into_iter().find(|backend| backend.name() == first.name())
 }
 
+/// Cargo features this binary was built with, for its stamp: each backend but the processor's is one.
+#[must_use]
+pub fn features() -> Vec<String> {
+    let of_devices = engine::BACKENDS.iter().filter(|kind| **kind != engine::BackendKind::Cpu);
+    of_devices.map(ToString::to_string).collect()
+}
+
 /// The engine's probe, so that tests of this crate can disturb a worker from inside.
 pub use engine::{Probe, ProbePoint, SequenceId};

@@ -8,8 +8,7 @@ use worker::arguments::Arguments;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.version {
-        let features = Vec::new();
-        let stamp = protocol::stamp!("llorch-worker", worker::built_for(), features);
+        let stamp = protocol::stamp!("llorch-worker", worker::built_for(), worker::features());
         arguments.print_version(&stamp);
         return ExitCode::SUCCESS;
     }

@@ -1,21 +1,15 @@
 //! Hardware that a backend needs. It may be absent where no backend of this machine asks for it.
 
-use std::path::PathBuf;
-
 use protocol::identifiers::Backend;
 
 use super::ask::{NoAnswer, ask};
 use super::{Check, Scene};
 use crate::configuration::Configuration;
+use crate::cuda::{self, Release, TOOLKIT_HINT};
 use crate::process::Call;
 
 const DRIVER_HINT: &str =
     "install NVIDIA's driver: `ubuntu-drivers install`, `dnf install akmod-nvidia`, `pacman -S nvidia`";
-const TOOLKIT_HINT: &str =
-    "install CUDA's compiler: `apt-get install nvidia-cuda-toolkit`, `dnf install cuda-toolkit`, `pacman -S cuda`";
-/// The oldest driver for each major version of the toolkit, from NVIDIA's compatibility table.
-const MINIMUM_DRIVERS: [(u32, u32); 3] = [(11, 450), (12, 525), (13, 580)];
-
 /// Backends that the configuration gives this machine: its profile is the one that leads here.
 pub fn of_this_machine(configuration: &Configuration) -> Vec<Backend> {
     if configuration.hosts.is_empty() {
@@ -59,7 +53,7 @@ pub fn cuda(scene: &Scene) -> Vec<Check> {
     };
     let mut checks = devices(&gpus, is_asked_for);
     let gpus = gpus.unwrap_or_default();
-    checks.push(toolkit(release().as_deref(), &gpus, is_asked_for));
+    checks.push(toolkit(release(), &gpus, is_asked_for));
     checks
 }
 
@@ -94,22 +88,12 @@ fn devices(gpus: &Result<Vec<Gpu>, Option<String>>, is_asked_for: bool) -> Vec<C
 }
 
 /// The toolkit's version, from the `nvcc` that a build would find.
-fn release() -> Option<String> {
-    let folders = ["CUDA_HOME", "CUDA_PATH", "CUDA_TOOLKIT_ROOT_DIR"].map(std::env::var_os);
-    let named = folders.into_iter().flatten().filter(|folder| !folder.is_empty());
-    let named = named.map(|folder| PathBuf::from(folder).join("bin/nvcc"));
-    let candidates = named.chain([PathBuf::from("nvcc"), PathBuf::from("/usr/local/cuda/bin/nvcc")]);
-    let answers = candidates.filter_map(|nvcc| ask(&Call::new(nvcc).args(["--version"])).ok());
-    answers.filter(|ended| ended.code == 0).find_map(|ended| parse_release(&ended.text()))
+fn release() -> Option<Release> {
+    let ended = ask(&Call::new(cuda::find_nvcc()?).args(["--version"])).ok()?;
+    Release::parse(&ended.text()).filter(|_| ended.code == 0)
 }
 
-/// `…, release 13.0, V13.0.88`.
-fn parse_release(text: &str) -> Option<String> {
-    let (_, rest) = text.split_once("release ")?;
-    Some(rest.split(',').next()?.trim().to_owned())
-}
-
-fn toolkit(release: Option<&str>, gpus: &[Gpu], is_asked_for: bool) -> Check {
+fn toolkit(release: Option<Release>, gpus: &[Gpu], is_asked_for: bool) -> Check {
     const NAME: &str = "cuda toolkit";
     let Some(release) = release else {
         return match (is_asked_for, gpus.is_empty()) {
@@ -118,16 +102,15 @@ fn toolkit(release: Option<&str>, gpus: &[Gpu], is_asked_for: bool) -> Check {
             (false, true) => Check::ok(NAME, "none; no backend of this machine asks for it"),
         };
     };
-    let number = |text: &str| text.split('.').next().and_then(|part| part.parse::<u32>().ok());
-    let minimum = number(release).and_then(|major| MINIMUM_DRIVERS.iter().find(|(known, _)| *known == major));
-    let driver = gpus.first().map(|gpu| gpu.driver.as_str());
-    match (minimum, driver) {
-        (Some((_, minimum)), Some(driver)) if number(driver).is_some_and(|driver| driver < *minimum) => Check::warning(
+    let minimum = release.minimum_driver();
+    let major = |driver: &str| driver.split('.').next().and_then(|part| part.parse::<u32>().ok());
+    match gpus.first().map(|gpu| gpu.driver.as_str()) {
+        Some(driver) if major(driver).is_some_and(|driver| driver < minimum) => Check::warning(
             NAME,
             format!("{release} builds for drivers from {minimum} on, this one is {driver}"),
             "update NVIDIA's driver, or install an older toolkit",
         ),
-        _ => Check::ok(NAME, release),
+        _ => Check::ok(NAME, release.to_string()),
     }
 }
 
@@ -156,7 +139,8 @@ fn judge_metal(is_asked_for: bool, compiler: Option<bool>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::{Gpu, devices, is_same_machine, judge_metal, parse_gpus, parse_release, toolkit};
+    use super::{Gpu, devices, is_same_machine, judge_metal, parse_gpus, toolkit};
+    use crate::cuda::Release;
     use crate::doctor::{Check, Status};
 
     fn gpu(driver: &str) -> Gpu {
@@ -197,10 +181,9 @@ mod tests {
 
     #[test]
     fn a_driver_older_than_the_toolkit_warns() {
-        assert_eq!(parse_release("nvcc: …\nCuda compilation tools, release 13.0, V13.0.88\n").as_deref(), Some("13.0"));
-        assert_eq!(toolkit(Some("13.0"), &[gpu("575.5")], false).status, Status::Warning);
-        assert_eq!(toolkit(Some("13.0"), &[gpu("580.65")], true).status, Status::Ok);
-        assert_eq!(toolkit(Some("12.4"), &[], true).status, Status::Ok);
+        assert_eq!(toolkit(Some(Release(13, 0)), &[gpu("575.5")], false).status, Status::Warning);
+        assert_eq!(toolkit(Some(Release(13, 0)), &[gpu("580.65")], true).status, Status::Ok);
+        assert_eq!(toolkit(Some(Release(12, 4)), &[], true).status, Status::Ok);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
 
 use super::ask::ask;
@@ -141,7 +142,11 @@ pub fn binaries(scene: &Scene) -> Vec<Check> {
     let Some(command) = command.filter(|command| is_executable(command)) else {
         return vec![Check::ok(NAME, "none are installed")];
     };
-    let workers = BACKENDS.map(Product::Worker);
+    // Workers for devices are there only if the machine that installed could build them.
+    let is_expected = |worker: &Product| {
+        *worker == Product::Worker(Backend::Cpu) || command.with_file_name(worker.installed_name()).exists()
+    };
+    let workers = BACKENDS.map(Product::Worker).into_iter().filter(is_expected);
     let products = [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers);
     let names: Vec<String> = products.map(Product::installed_name).collect();
     let stamps: Vec<(String, Installed)> =

@@ -131,13 +131,7 @@ fn collect(root: &Path, folder: &Path, sources: &mut Vec<Source>) -> Result<(), 
 /// # Errors
 /// Cargo cannot say.
 pub fn packages(root: &Path) -> Result<Vec<Package>, Failure> {
-    let call = cargo::call(root).args(["metadata", "--no-deps", "--format-version", "1", "--locked"]);
-    let ended = call.capture(Group::Own)?;
-    if ended.code != 0 {
-        return Err(call.failed(ended.code));
-    }
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&ended.stdout).context("cargo's metadata cannot be read")?;
+    let metadata = cargo::metadata(root, &["--no-deps"])?;
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let relative =
         |path: String| Path::new(&path).strip_prefix(root).map(|path| path.display().to_string()).unwrap_or(path);

@@ -1,13 +1,19 @@
 //! `build`: one program, or all of them.
 
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
 use clap::Subcommand;
-use protocol::identifiers::Backend;
+use protocol::error::ErrorCode;
+use protocol::identifiers::{Backend, IdentifierError};
 use serde::Serialize;
 
-use crate::binaries::{self, BACKENDS, Built, Marks, Product, Profile, Show};
+use crate::binaries::candle::Checkout;
+use crate::binaries::{self, Built, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::failure::Failure;
-use crate::{interrupt, process, workspace};
+use crate::{cuda, interrupt, process, workspace};
 
 /// Compile the programs
 ///
@@ -21,12 +27,22 @@ use crate::{interrupt, process, workspace};
   cargo xtask build all --json")]
 pub enum Verb {
     /// The program that runs a model, for one backend
+    ///
+    /// `cuda` takes the compiler from NVCC, PATH, CUDA_HOME, CUDA_PATH or /usr/local/cuda, and the device's compute
+    /// capability from CUDA_COMPUTE_CAP or `nvidia-smi`; its stamp names the oldest driver that runs it. `metal` is built on
+    /// macOS. `auto` is metal on macOS, cuda where a device of NVIDIA is, else cpu.
     #[command(after_help = "Examples:
   cargo xtask build worker cpu
-  cargo xtask build worker cpu --remote workstation --sync --fetch")]
+  cargo xtask build worker auto --dry-run
+  cargo xtask build worker cuda --remote workstation --sync
+  cargo xtask build worker cpu --remote workstation --sync --fetch
+  cargo xtask build worker cpu --with-candle reference/candle")]
     Worker {
-        /// cpu, cuda or metal
-        backend: Backend,
+        /// cpu, cuda, metal or auto
+        backend: Wanted,
+        /// With this checkout of candle instead of the released crates; the program lies in target/with-candle
+        #[arg(long, value_name = "PATH", conflicts_with = "fetch")]
+        with_candle: Option<PathBuf>,
         #[command(flatten)]
         how: How,
     },
@@ -35,11 +51,25 @@ pub enum Verb {
   cargo xtask build pool
   cargo xtask build pool --debug")]
     Pool(How),
+    /// The program that decides where work runs: not built yet
+    #[command(after_help = "Examples:
+  cargo xtask build orchestrator
+  cargo xtask build orchestrator --debug")]
+    Orchestrator(How),
     /// Every program that can be built here
     #[command(after_help = "Examples:
   cargo xtask build all
   cargo xtask build all --json")]
     All(How),
+}
+
+/// A backend, or the best one that this machine is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// This one.
+    Named(Backend),
+    /// Decided by the machine.
+    Auto,
 }
 
 /// How to compile.
@@ -74,39 +104,81 @@ impl How {
     }
 }
 
+impl FromStr for Wanted {
+    type Err = IdentifierError;
+    fn from_str(text: &str) -> Result<Self, IdentifierError> {
+        if text == "auto" { Ok(Wanted::Auto) } else { text.parse().map(Wanted::Named) }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wanted::Named(backend) => backend.fmt(formatter),
+            Wanted::Auto => formatter.write_str("auto"),
+        }
+    }
+}
+
 impl Verb {
     /// Whether what is built elsewhere is to be brought here.
     pub fn fetches(&self) -> bool {
         match self {
-            Verb::Worker { how, .. } | Verb::Pool(how) | Verb::All(how) => how.fetch,
+            Verb::Worker { how, .. } | Verb::Pool(how) | Verb::Orchestrator(how) | Verb::All(how) => how.fetch,
         }
     }
 
     /// Builds what was named and prints where it is.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let (products, how) = match self {
-            Verb::Worker { backend, how } => {
-                binaries::require_backend(backend)?;
-                (vec![Product::Worker(backend)], how)
+        let output = globals.output;
+        let (products, with_candle, how) = match self {
+            Verb::Worker { backend, with_candle, how } => {
+                let backend = match backend {
+                    Wanted::Named(backend) => backend,
+                    Wanted::Auto => {
+                        let (backend, why) = best(std::env::consts::OS, cuda::has_device);
+                        output.note(format_args!("auto: {backend} ({why})"));
+                        backend
+                    }
+                };
+                (vec![Product::Worker(backend)], with_candle, how)
             }
-            Verb::Pool(how) => (vec![Product::Pool], how),
+            Verb::Pool(how) => (vec![Product::Pool], None, how),
+            Verb::Orchestrator(_) => {
+                let failure = Failure::usage("`llorch-orchestrator` is not built yet: this version has none");
+                return Err(failure.hint("`cargo xtask build all` builds the programs that there are"));
+            }
             Verb::All(how) => {
-                let workers = BACKENDS.map(Product::Worker);
-                (workers.into_iter().chain([Product::Pool]).collect(), how)
+                let workers = binaries::backends_here().into_iter().map(Product::Worker);
+                (workers.chain([Product::Pool]).collect(), None, how)
             }
         };
         let root = workspace::require()?;
-        let marks = Marks::read(&root)?;
+        let checkout = with_candle.map(|folder| Checkout::read(&root, &folder)).transpose()?;
+        let marks = Marks::read_for(&root, &products)?;
+        let marks = match &checkout {
+            Some(checkout) => marks.with_candle(checkout.clone()),
+            None => marks,
+        };
         let calls = products.iter().map(|product| binaries::plan(&root, *product, how.profile(), &marks));
         let calls: Vec<_> = calls.collect();
         if globals.dry_run {
-            return process::print_plan(globals.output, &calls.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let before = checkout.iter().map(Checkout::words);
+            let steps = before.chain(calls.iter().map(ToString::to_string));
+            return process::print_plan(output, &steps.collect::<Vec<_>>());
         }
         interrupt::watch()?;
-        let output = globals.output;
+        if let Some(checkout) = &checkout {
+            output.command(checkout.words());
+            checkout.lay_out()?;
+        }
         let mut programs = Vec::new();
         for (product, call) in products.iter().zip(&calls) {
             let Built { product, path, stamp } = binaries::build(output, call, *product, Show::All)?;
+            if stamp.candle.as_ref() != checkout.as_ref().map(|checkout| &checkout.mark) {
+                let message = format!("`{}` is not stamped for the candle it was built with", path.display());
+                return Err(Failure::coded(ErrorCode::Internal, message));
+            }
             let program = product.installed_name();
             output.event(&Line { event: "built", program: program.clone(), path: &path, stamp: &stamp })?;
             if !output.json {
@@ -116,5 +188,32 @@ impl Verb {
         }
         output.event(&Done { event: "done", programs })?;
         Ok(0)
+    }
+}
+
+/// What `auto` means, and why.
+fn best(system: &str, has_nvidia_device: impl FnOnce() -> bool) -> (Backend, &'static str) {
+    if system == "macos" {
+        (Backend::Metal, "this is macOS")
+    } else if has_nvidia_device() {
+        (Backend::Cuda, "there is a device of NVIDIA")
+    } else {
+        (Backend::Cpu, "no device of NVIDIA is to be seen")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::identifiers::Backend;
+
+    use super::{Wanted, best};
+
+    #[test]
+    fn auto_is_the_best_that_the_machine_is_for() {
+        let backend = |system, has_device| best(system, || has_device).0;
+        assert_eq!(backend("macos", true), Backend::Metal);
+        assert_eq!((backend("linux", true), backend("linux", false)), (Backend::Cuda, Backend::Cpu));
+        assert_eq!(("auto".parse(), "cuda".parse()), (Ok(Wanted::Auto), Ok(Wanted::Named(Backend::Cuda))));
+        assert!("gpu".parse::<Wanted>().is_err());
     }
 }

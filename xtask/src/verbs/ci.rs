@@ -13,7 +13,7 @@ use crate::{cargo, interrupt, workspace};
 
 /// Run everything that CI runs
 ///
-/// Formatting, clippy, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
+/// Formatting, clippy, the types of what is compiled for cuda only, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask ci
@@ -23,14 +23,16 @@ pub struct Args {}
 /// One step.
 enum Step {
     Cargo(&'static [&'static str]),
+    Cuda,
     Tidy,
     Docs,
     Tests,
 }
 
-const STEPS: [(&str, Step); 5] = [
+const STEPS: [(&str, Step); 6] = [
     ("fmt", Step::Cargo(&["fmt", "--all", "--check"])),
     ("clippy", Step::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+    ("cuda", Step::Cuda),
     ("tidy", Step::Tidy),
     ("docs", Step::Docs),
     ("test", Step::Tests),
@@ -55,13 +57,14 @@ impl Step {
     fn call(&self, root: &Path) -> Option<Call> {
         match self {
             Step::Cargo(arguments) => Some(cargo::call(root).args(*arguments)),
-            Step::Tidy | Step::Docs | Step::Tests => None,
+            Step::Cuda | Step::Tidy | Step::Docs | Step::Tests => None,
         }
     }
 
     fn words(&self, root: &Path) -> String {
         match self {
             Step::Cargo(_) => self.call(root).map(|call| call.to_string()).unwrap_or_default(),
+            Step::Cuda => test::cuda::TYPE_CHECK.to_owned(),
             Step::Tidy => String::from("cargo xtask tidy"),
             Step::Docs => String::from("cargo xtask docs --check"),
             Step::Tests => String::from("cargo xtask test all"),
@@ -75,6 +78,10 @@ impl Step {
                 Some(call) => call.run(Group::Own)?,
                 None => 0,
             },
+            Step::Cuda => {
+                test::cuda::type_check(globals.output, root)?;
+                0
+            }
             Step::Tidy => {
                 tidy::print(globals, tidy::findings(root)?)?;
                 0

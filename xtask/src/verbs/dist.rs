@@ -9,7 +9,7 @@ use protocol::stamp::Stamp;
 use serde::Serialize;
 
 use super::install::{fill, products};
-use crate::binaries::{self, BACKENDS, Built, Marks, Product, Profile, Show};
+use crate::binaries::{self, Built, Marks, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::download::absolute;
 use crate::failure::Failure;
@@ -114,15 +114,14 @@ impl Args {
     /// Builds, packs, and puts the files to their place when all of them are whole.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
-        let mut backends = if self.backends.is_empty() { BACKENDS.to_vec() } else { self.backends };
+        let mut backends = if self.backends.is_empty() { binaries::backends_here() } else { self.backends };
         backends.sort_by_key(ToString::to_string);
         backends.dedup();
-        backends.iter().try_for_each(|backend| binaries::require_backend(*backend))?;
         let profile = if self.debug { Profile::Debug } else { Profile::Release };
         let into = self.into.as_deref().map_or_else(|| root.join("target/dist"), absolute);
         let moment = moment(&root)?;
-        let marks = Marks::read(&root)?;
         let programs = products(&backends);
+        let marks = Marks::read_for(&root, &programs)?;
         let call = |product: &Product| binaries::plan(&root, *product, profile, &marks);
         if globals.dry_run {
             let builds = programs.iter().map(|product| call(product).to_string());

@@ -9,7 +9,7 @@ use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use super::completions::Shell;
-use crate::binaries::{self, BACKENDS, Built, Marks, Product, Profile, Show};
+use crate::binaries::{self, Built, Marks, Product, Profile, Show};
 use crate::cli::{self, Globals};
 use crate::download::absolute;
 use crate::failure::Failure;
@@ -121,14 +121,14 @@ impl Args {
         }
         let (root, output) = (workspace::require()?, globals.output);
         let prefix = self.place.prefix()?;
-        let products = products(&BACKENDS);
+        let products = products(&binaries::backends_here());
         if !globals.dry_run {
             prefix.check_writable()?;
             let names =
                 products.iter().map(|product| LinkPath::parse(&Path::new(PROGRAMS).join(product.installed_name())));
             Links::new(&prefix).check_free(&names.collect::<Result<Vec<_>, _>>()?, self.force)?;
         }
-        let marks = Marks::read(&root)?;
+        let marks = Marks::read_for(&root, &products)?;
         let call = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {
             let builds = products.iter().map(|product| call(product).to_string());

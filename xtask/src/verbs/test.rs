@@ -15,6 +15,7 @@ use crate::process::{Group, print_plan};
 use crate::{cargo, interrupt, output::Output, workspace};
 
 mod coverage;
+pub mod cuda;
 mod junit;
 mod lanes;
 mod needs;

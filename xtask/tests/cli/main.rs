@@ -3,6 +3,7 @@
 mod outside;
 mod support;
 
+mod build;
 mod infer;
 mod interrupt;
 mod launcher;

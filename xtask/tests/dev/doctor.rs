@@ -112,7 +112,7 @@ fn hardware_that_is_asked_for_and_absent() {
 
 #[test]
 fn devices_and_what_is_wrong_with_them() {
-    let driver = "echo 'GPU-5d0c, NVIDIA GeForce RTX 3060, 535.10, 12288 MiB'";
+    let driver = "echo 'GPU-5d0c, NVIDIA GeForce RTX 3060, 550.54, 12288 MiB'";
     let machine = || Machine::healthy().program("nvidia-smi", driver);
     let diagnosis = machine().doctor(&[]);
     assert_eq!(diagnosis.line("gpu").1, "GPU-5d0c NVIDIA GeForce RTX 3060, 12288 MiB");

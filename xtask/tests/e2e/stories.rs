@@ -1,5 +1,6 @@
 //! A file a story.
 
+mod candle;
 mod elsewhere;
 mod fresh_clone;
 mod model;

@@ -2,13 +2,14 @@
 //!
 //! candle would copy every tensor and, for some types, repack it into a second copy whose sums depend on how many rows
 //! are multiplied at once. Here a product goes row by row through the block type's dot product: one copy, and the same
-//! bits whatever the batch.
+//! bits whatever the batch. On a device that is not the processor there is no such choice: [`Matrix::copy_to`] hands the
+//! blocks to candle's own kernels there.
 
-use candle_core::quantized::GgmlType;
 use candle_core::quantized::k_quants::{
     BlockQ2K, BlockQ3K, BlockQ4_0, BlockQ4K, BlockQ5_0, BlockQ5_1, BlockQ5K, BlockQ6K, BlockQ8_0, matmul,
 };
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Shape};
+use candle_core::quantized::{GgmlDType, GgmlType, QMatMul, QStorage, QTensor};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Module as _, Shape};
 use gguf::TensorType;
 use half::{bf16, f16};
 
@@ -22,6 +23,8 @@ pub(super) struct Matrix {
     rows: usize,
     columns: usize,
     kernel: Kernel,
+    /// Its copy on a device, if products are computed there.
+    on_device: Option<QMatMul>,
 }
 
 /// The functions of one block type.
@@ -29,6 +32,8 @@ pub(super) struct Matrix {
 struct Kernel {
     multiply: fn(&Matrix, tokens: usize, input: &[f32], output: &mut [f32]) -> candle_core::Result<()>,
     dequantize_row: fn(&Matrix, row: usize, output: &mut [f32]),
+    /// What candle calls the type.
+    dtype: GgmlDType,
     block_elements: usize,
     block_bytes: usize,
     alignment: usize,
@@ -44,6 +49,7 @@ impl Kernel {
                 let blocks = matrix.columns / T::BLCK_SIZE;
                 T::to_float(&matrix.blocks::<T>()[row * blocks..(row + 1) * blocks], output);
             },
+            dtype: T::DTYPE,
             block_elements: T::BLCK_SIZE,
             block_bytes: size_of::<T>(),
             alignment: align_of::<T>(),
@@ -93,7 +99,26 @@ impl Matrix {
         if !tensor.bytes().as_ptr().addr().is_multiple_of(kernel.alignment) {
             return Err(unsupported(format!("not aligned to {} bytes in its file", kernel.alignment)));
         }
-        Ok(Self { tensor, rows, columns, kernel })
+        Ok(Self { tensor, rows, columns, kernel, on_device: None })
+    }
+
+    /// The same matrix, multiplied on `device` from now on. Blocks are copied as they are; candle widens f16 and bf16 to
+    /// f32 there, which takes twice their size.
+    ///
+    /// # Errors
+    /// The device has no room, or no kernel for the type.
+    pub(super) fn copy_to(mut self, device: &Device) -> candle_core::Result<Self> {
+        let blocks = QStorage::from_data(self.tensor.bytes().into(), device, self.kernel.dtype)?;
+        self.on_device = Some(QMatMul::from_qtensor(QTensor::new(blocks, (self.rows, self.columns))?)?);
+        Ok(self)
+    }
+
+    /// `input`, tokens × columns, times the transposed matrix: tokens × rows.
+    pub(super) fn multiply(&self, input: &candle_core::Tensor) -> candle_core::Result<candle_core::Tensor> {
+        match &self.on_device {
+            Some(copy) => copy.forward(input),
+            None => input.apply_op1_no_bwd(self),
+        }
     }
 
     fn blocks<T: GgmlType>(&self) -> &[T] {
@@ -140,5 +165,44 @@ impl CustomOp1 for Matrix {
         let mut output = vec![0.0; tokens * self.rows];
         (self.kernel.multiply)(self, tokens, &storage.as_slice::<f32>()?[start..end], &mut output)?;
         Ok((CpuStorage::F32(output), Shape::from((tokens, self.rows))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+    use gguf::Gguf;
+    use testkit::tiny_model::{TinyLlama, WeightType};
+
+    use super::Matrix;
+    use crate::weights::Weights;
+
+    /// The path of devices on the one device there is here: candle's own product of the same blocks.
+    #[test]
+    fn a_copy_on_a_device_multiplies_alike() {
+        const NAME: &str = "blk.0.ffn_up.weight";
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiny.gguf");
+        for weights in [WeightType::F32, WeightType::Q8_0, WeightType::Q4_1] {
+            TinyLlama { weights, ..TinyLlama::default() }.write(&path).expect("a model");
+            let file = Gguf::open(&path).expect("a sound file");
+            let shape = file.tensor(NAME).expect("a tensor").shape.clone();
+            let matrix =
+                || Matrix::new(Weights::tensor(&file, NAME).expect("a tensor"), shape[1], shape[0]).expect("a matrix");
+            let columns = matrix().columns;
+            let input: Vec<f32> = (0..3 * columns).map(|index| (index as f32 * 0.37).sin()).collect();
+            let input = Tensor::from_vec(input, (3, columns), &Device::Cpu).expect("an input");
+            let copied = matrix().copy_to(&Device::Cpu).expect("a copy").multiply(&input).expect("a product");
+            let mapped = matrix().multiply(&input).expect("a product");
+            let (copied, mapped) = (values(&copied), values(&mapped));
+            let largest = mapped.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            assert!(largest > 0.0 && copied.len() == mapped.len());
+            let apart = copied.iter().zip(&mapped).fold(0.0_f32, |most, (one, other)| most.max((one - other).abs()));
+            assert!(apart < 0.02 * largest, "{weights:?}: {apart} of {largest}");
+        }
+    }
+
+    fn values(product: &Tensor) -> Vec<f32> {
+        product.flatten_all().and_then(|all| all.to_vec1()).expect("numbers")
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::cuda;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::{Output, table};
@@ -23,11 +24,23 @@ struct Lane {
 }
 
 /// Every lane.
-const LANES: &[Lane] = &[Lane {
-    name: "conversion",
-    proves: "a full-size gpt2 becomes every type, checked, within 128 MiB of memory; 3 GB of disk",
-    run: conversion,
-}];
+const LANES: &[Lane] = &[
+    Lane {
+        name: "conversion",
+        proves: "a full-size gpt2 becomes every type, checked, within 128 MiB of memory; 3 GB of disk",
+        run: conversion,
+    },
+    Lane {
+        name: "cuda-check",
+        proves: "what is compiled for cuda only has sound types; no compiler of NVIDIA's; `ci` runs it too",
+        run: cuda::type_check,
+    },
+    Lane {
+        name: "cuda-link",
+        proves: "the cuda worker compiles and links with NVIDIA's compiler from the Python index; no GPU; 20 minutes",
+        run: cuda::link,
+    },
+];
 
 #[derive(Serialize)]
 struct Listed {

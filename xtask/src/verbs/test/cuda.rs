@@ -1,0 +1,144 @@
+//! Cuda without a device: its code is type-checked on every CI, compiled and linked in a slow lane.
+//!
+//! What computes is not tested by either: no machine of this project has a device.
+
+#![allow(dead_code, reason = "`link` is called by the slow lanes, which are another branch's")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use models::places::Places;
+use protocol::identifiers::Backend;
+
+use crate::binaries::{self, Marks, Product, Profile, Show};
+use crate::cargo;
+use crate::cuda::{Toolkit, stand_ins, wheels};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::process::{Call, Group, find_on_path};
+
+/// The product of both lanes.
+const WORKER: Product = Product::Worker(Backend::Cuda);
+/// Folder of the cheap lane, below cargo's target folder: features of its own would make the ordinary one compile again.
+const CHECK_FOLDER: &str = "cuda-check";
+/// Folder of the slow one.
+const LINK_FOLDER: &str = "cuda-link";
+/// What the program must ask the loader for: the driver, and the libraries of the toolkit's major version.
+const NEEDED: [&str; 5] = ["libcuda.so.1", "libcublas.so.13", "libcudart.so.13", "libcurand.so.10", "libnvrtc.so.13"];
+/// A model that loads as far as the device.
+const MODEL: &str = "crates/convert/tests/golden/expected/llama-tied.q8_0.gguf";
+
+/// What the cheap lane does, for a plan.
+pub const TYPE_CHECK: &str =
+    "cargo clippy --locked --package engine --package worker --features worker/cuda -- -D warnings";
+
+/// Checks the types of everything that is compiled for cuda only, clippy's opinion included. The compiler that the build
+/// scripts call is a stand-in, so that neither a toolkit nor its minutes are needed.
+///
+/// # Errors
+/// It does not compile, or clippy objects.
+pub fn type_check(output: Output, root: &Path) -> Result<(), Failure> {
+    let folder = cargo::target_directory(root)?.join(CHECK_FOLDER);
+    // In one place for good: another path would make the build scripts run again.
+    let toolkit = stand_ins::compiler(&folder.join("toolkit"))?;
+    let call = cargo::call(root).args(["clippy", "--locked", "--package", "engine", "--package", "worker"]);
+    let call = call.args(["--features", "worker/cuda"]).args(["--target-dir".as_ref(), folder.as_os_str()]);
+    let call = with_variables(call.args(["--", "-D", "warnings"]), &toolkit);
+    output.command(&call);
+    let code = if output.json { call.run_to_stderr(Group::Own)? } else { call.run(Group::Own)? };
+    if code == 0 { Ok(()) } else { Err(call.failed(code)) }
+}
+
+/// Compiles and links the worker for cuda with NVIDIA's own compiler, and starts it. The compiler comes from a Python index
+/// and stays in the cache; libraries that only a driver brings are stand-ins. Ten minutes on two cores, once.
+///
+/// # Errors
+/// Something that can be had is missing, or the program is not what it should be.
+pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
+    if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        output.note("skipped: cuda link (NVIDIA's compiler is fetched for x86-64 Linux only)");
+        return Ok(());
+    }
+    require_programs()?;
+    let toolkit = wheels::provide(output, &Places::from_environment()?.cache.path)?;
+    let stubs = toolkit.root.join("lib/stubs");
+    stand_ins::libraries(&bindings(root)?, &stubs)?;
+    let libraries = library_path([stubs, toolkit.root.join("lib")])?;
+    let folder = cargo::target_directory(root)?.join(LINK_FOLDER);
+    // Optimised or not, the same libraries are linked; the kernels are NVIDIA's compiler's and the same in both.
+    let marks = Marks::read(root)?.with_cuda(toolkit.clone());
+    let call = binaries::plan(root, WORKER, Profile::Debug, &marks).args(["--target-dir".as_ref(), folder.as_os_str()]);
+    let program = binaries::compile(output, &call, WORKER, Show::All)?;
+    check_needed(&program)?;
+    let stamp = binaries::stamp_of(Call::new(&program).env("LD_LIBRARY_PATH", &libraries), WORKER)?;
+    if (stamp.backend, stamp.minimum_driver) != (Some(Backend::Cuda), Some(toolkit.release.minimum_driver()))
+        || stamp.features != ["cuda"]
+    {
+        return Err(Failure::new(format!("the program's stamp is wrong: {stamp:?}")));
+    }
+    check_refusal(root, &program, &libraries)?;
+    output.note(format_args!("linked: {} (never run on a device)", program.display()));
+    Ok(())
+}
+
+fn with_variables(call: Call, toolkit: &Toolkit) -> Call {
+    toolkit.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
+}
+
+fn require_programs() -> Result<(), Failure> {
+    let needed = [("python3", "python3-pip"), ("cc", "gcc"), ("c++", "g++"), ("readelf", "binutils")];
+    let missing = needed.iter().filter(|(program, _)| find_on_path(program, &[]).is_none());
+    let (programs, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
+    if programs.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("the cuda link lane needs what is not here: {}", programs.join(", ")));
+    Err(failure.hint(format!("apt-get install {}", packages.join(" "))))
+}
+
+/// The folder of the bindings' sources, as cargo unpacked them.
+fn bindings(root: &Path) -> Result<PathBuf, Failure> {
+    let metadata = cargo::metadata(root, &["--features", "worker/cuda"])?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let manifest =
+        packages.filter(|package| package["name"] == "cudarc").find_map(|package| package["manifest_path"].as_str());
+    let folder = manifest.and_then(|manifest| Path::new(manifest).parent());
+    folder.map(Path::to_owned).ok_or_else(|| Failure::new("cargo knows no `cudarc` among the dependencies"))
+}
+
+fn library_path(folders: [PathBuf; 2]) -> Result<OsString, Failure> {
+    std::env::join_paths(folders).map_err(|error| Failure::new(format!("the cache folder cannot be searched: {error}")))
+}
+
+/// The loader is told of the driver and of every library: nothing was dropped, nothing was linked statically.
+fn check_needed(program: &Path) -> Result<(), Failure> {
+    let call = Call::new("readelf").args(["--dynamic", "--wide"]).args([program]);
+    let ended = call.ask(Group::Own)?;
+    if ended.code != 0 {
+        return Err(call.failed(ended.code).known(ended.complaints()));
+    }
+    let text = ended.text();
+    let missing: Vec<&str> = NEEDED.into_iter().filter(|name| !text.contains(&format!("[{name}]"))).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let listed = text.lines().filter(|line| line.contains("(NEEDED)")).map(|line| line.trim().to_owned());
+    Err(Failure::new(format!("the program is not linked with {}", missing.join(", "))).known(listed.collect()))
+}
+
+/// Without a driver it says so, and runs on nothing else.
+fn check_refusal(root: &Path, program: &Path, libraries: &OsString) -> Result<(), Failure> {
+    let model = root.join(MODEL);
+    let call = Call::new(program).args(["--worker-id", "link", "--backend", "cuda", "--device", "0", "--port", "0"]);
+    let call = call.args(["--model".as_ref(), model.as_os_str()]).env("LD_LIBRARY_PATH", libraries);
+    let ended = call.ask(Group::Own)?;
+    let said = ended.complaints().into_iter().chain(ended.text().lines().map(str::to_owned)).collect::<Vec<_>>();
+    if ended.code != 0 && said.iter().any(|line| line.contains("cuda device 0: ")) {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "without a driver the worker ended with {} and not with an error about the device",
+        ended.code
+    ))
+    .known(said))
+}
