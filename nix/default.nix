@@ -8,7 +8,7 @@
 }:
 let
   inherit (pkgs) lib;
-  # What cargo reads. Documents and this folder are not among it: a word in them builds nothing anew.
+  # What cargo reads; tests replay what was found by fuzzing, with the same checks. Documents and this folder are not among it: a word in them builds nothing anew.
   source = lib.fileset.toSource {
     root = ../.;
     fileset = lib.fileset.unions [
@@ -18,6 +18,7 @@ let
       ../catalog.toml
       ../clippy.toml
       ../crates
+      ../fuzz/checks
       ../rust-toolchain.toml
       ../rustfmt.toml
       ../xtask

@@ -9,7 +9,7 @@ use crate::support::{Home, Outcome, finish};
 
 const SYSTEMS: [&str; 3] = ["x86_64-linux", "aarch64-linux", "aarch64-darwin"];
 /// What is the flake's own, and what it reads of the checkout.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     ".cargo",
     "Cargo.lock",
     "Cargo.toml",
@@ -18,6 +18,7 @@ const FILES: [&str; 13] = [
     "crates/protocol/Cargo.toml",
     "flake.lock",
     "flake.nix",
+    "fuzz/checks",
     "nix",
     "rust-toolchain.toml",
     "rustfmt.toml",
@@ -169,6 +170,22 @@ fn a_word_that_is_misspelt_is_an_error() {
         let outcome = flake.run(&["flake", "check", "--no-build"], "");
         assert!(outcome.code != 0 && outcome.stderr.contains("error:"), "{from} → {to}: {}", outcome.stderr);
     }
+}
+
+#[test]
+fn what_the_flake_calls_the_source_is_all_that_cargo_reads() {
+    let text = std::fs::read_to_string(checkout().join("nix/default.nix")).expect("a file");
+    let list = text.split_once("unions [").and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
+    let home = Home::new();
+    for name in list.split_whitespace() {
+        let name = name.strip_prefix("../").expect("a path of the checkout");
+        copy(&checkout().join(name), &home.path("source").join(name));
+    }
+    // It opens every module of every target, and every manifest.
+    let cargo = std::env::var("CARGO").expect("tests are run by cargo");
+    let mut command = home.prepared(Path::new(&cargo), &["fmt", "--all", "--check"]);
+    let outcome = finish(command.current_dir(home.path("source")).spawn().expect("cargo starts"));
+    assert_eq!(outcome.code, 0, "{}{}", outcome.stdout, outcome.stderr);
 }
 
 #[test]
