@@ -102,7 +102,13 @@ impl Product {
 impl Marks {
     /// Asks git and rustc.
     pub fn read(root: &Path) -> Result<Self, Failure> {
-        Ok(Self { commit: git::commit(root)?, target: cargo::host(root)?, cuda: None, candle: None })
+        // Side by side: a build with nothing to do waits for little else.
+        let (commit, target) = std::thread::scope(|scope| {
+            let target = scope.spawn(|| cargo::host(root));
+            let commit = git::commit(root);
+            (commit, target.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        Ok(Self { commit: commit?, target: target?, cuda: None, candle: None })
     }
 
     /// The same for workers too, with what their backends need of this machine.

@@ -2,8 +2,6 @@
 //!
 //! What computes is not tested by either: no machine of this project has a device.
 
-#![allow(dead_code, reason = "`link` is called by the slow lanes, which are another branch's")]
-
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
