@@ -257,7 +257,7 @@ fn an_installation_that_is_old_hidden_or_half() {
         "xtask install",
     );
     // An older checkout's.
-    let git = "case \"$*\" in *rev-parse*) echo bbbb;; *status*) ;; *) echo git version 2.50.0;; esac";
+    let git = "case \"$*\" in *status*) echo '# branch.oid bbbb';; *) echo git version 2.50.0;; esac";
     let stale = installed("aaaa").in_checkout("1.95.0").program("git", git);
     stale.doctor(&[]).assert_warned("binaries", "this checkout is at bbbb", "cargo xtask install");
     // The one that `install` writes is hidden by another, or not on the path at all.
