@@ -18,7 +18,7 @@ use self::attention::{HeadShape, Slab};
 use self::matrix::Matrix;
 use crate::backend::{Backend, Outputs, Span};
 use crate::engine::SequenceId;
-use crate::error::{LoadError, StepError};
+use crate::error::{LoadError, StepError, reason_of};
 use crate::weights::Weights;
 
 /// Weight as the executor needs it.
@@ -55,7 +55,7 @@ impl CandleBackend {
     ) -> Result<Self, LoadError> {
         // A table that is only looked up in stays in the file.
         let multiplied: HashSet<usize> = multiplied(&program).collect();
-        let on_device = |error: candle_core::Error| LoadError::Device { reason: error.to_string() };
+        let on_device = |error: candle_core::Error| LoadError::Device { reason: reason_of(&error) };
         let mut weights = Vec::with_capacity(program.weights.len());
         for (index, resolved) in weight_of.iter().enumerate() {
             let declared = &program.weights[resolved.0];

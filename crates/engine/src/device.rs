@@ -8,6 +8,8 @@ use std::fmt;
 
 use candle_core::Device;
 
+use crate::error::reason_of;
+
 /// A family of hardware.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendKind {
@@ -59,7 +61,7 @@ pub(crate) fn open(kind: BackendKind, index: u32) -> Result<Device, String> {
         BackendKind::Cuda => Device::new_cuda(ordinal),
         BackendKind::Metal => Device::new_metal(ordinal),
     };
-    opened.map_err(|error| format!("{kind} device {index}: {error}"))
+    opened.map_err(|error| format!("{kind} device {index}: {}", reason_of(&error)))
 }
 
 #[cfg(test)]
@@ -71,7 +73,9 @@ mod tests {
         assert!(open(BackendKind::Cpu, 0).is_ok());
         assert!(open(BackendKind::Cpu, 1).is_err_and(|reason| reason.contains("not 1")));
         for kind in [BackendKind::Cuda, BackendKind::Metal].into_iter().filter(|kind| !BACKENDS.contains(kind)) {
-            assert!(open(kind, 0).is_err_and(|reason| reason.starts_with(&format!("{kind} device 0: "))));
+            assert!(open(kind, 0).is_err_and(|reason| {
+                reason.starts_with(&format!("{kind} device 0: ")) && reason.lines().count() == 1
+            }));
         }
     }
 }

@@ -132,6 +132,11 @@ pub enum StepError {
 
 impl From<candle_core::Error> for StepError {
     fn from(error: candle_core::Error) -> Self {
-        StepError::Backend { reason: error.to_string() }
+        StepError::Backend { reason: reason_of(&error) }
     }
+}
+
+/// What candle says, without the trace that it appends where `RUST_BACKTRACE` is set.
+pub(crate) fn reason_of(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }

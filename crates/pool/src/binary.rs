@@ -1,8 +1,8 @@
 //! Finds the worker's program and checks that it is what was asked for. There is no second best: a program for another
 //! backend is refused.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
@@ -47,7 +47,7 @@ fn beside_this_program(backend: Backend) -> Result<PathBuf, PoolError> {
 }
 
 fn check_stamp(path: &Path, backend: Backend) -> Result<(), PoolError> {
-    let text = process::ask_version(path).map_err(|cause| unusable(path, &cause.to_string(), backend))?;
+    let text = process::ask_version(path).map_err(|cause| unusable(path, &silent(&cause, backend), backend))?;
     let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let stamp: Stamp = serde_json::from_str(line)
         .map_err(|_| unusable(path, "`--version --json` does not print a llorch stamp", backend))?;
@@ -58,6 +58,15 @@ fn check_stamp(path: &Path, backend: Backend) -> Result<(), PoolError> {
         }
         Some(found) => Err(unusable(path, &format!("it was built for `{found}`"), backend)),
         None => Err(unusable(path, &format!("it is `{}`, which has no backend", stamp.program), backend)),
+    }
+}
+
+/// Why a program does not say what it is.
+fn silent(cause: &io::Error, backend: Backend) -> String {
+    match backend {
+        // It is linked with the driver's library, and the loader ends it before it can say a word.
+        Backend::Cuda => format!("{cause} (it starts only where NVIDIA's driver and the toolkit's libraries are)"),
+        Backend::Cpu | Backend::Metal => cause.to_string(),
     }
 }
 

@@ -21,8 +21,8 @@ const WORKER: Product = Product::Worker(Backend::Cuda);
 const CHECK_FOLDER: &str = "cuda-check";
 /// Folder of the slow one.
 const LINK_FOLDER: &str = "cuda-link";
-/// What the program must ask the loader for: the driver, and the libraries of the toolkit's major version.
-const NEEDED: [&str; 5] = ["libcuda.so.1", "libcublas.so.13", "libcudart.so.13", "libcurand.so.10", "libnvrtc.so.13"];
+/// What the program must ask the loader for: the driver, and those libraries of the toolkit's major version that it calls.
+const NEEDED: [&str; 4] = ["libcuda.so.1", "libcublas.so.13", "libcudart.so.13", "libcurand.so.10"];
 /// A model that loads as far as the device.
 const MODEL: &str = "crates/convert/tests/golden/expected/llama-tied.q8_0.gguf";
 
