@@ -46,15 +46,16 @@ pub fn run(globals: &Globals) -> Result<u8, Failure> {
     interrupt::watch()?;
     let search_path = provide_program(globals, &root)?;
     let provided = provide(globals, &[Tier::Unit, Tier::Integration])?;
-    let mut files = Vec::new();
+    let mut measured = Vec::new();
     for (name, words) in selections() {
         let folder = folder(&root, name);
         let call = measure(&root, &folder, &words).env(needs::MISSING_VARIABLE, provided.missing.variable());
         let call = provided.model.iter().fold(call, |call, model| call.env(MODEL_VARIABLE, model));
         let call = search_path.iter().fold(call, |call, path| call.env("PATH", path));
-        files.extend(read(&run_measured(output, &root, &folder, &call)?, &root)?);
+        measured.push(read(&run_measured(output, &root, &folder, &call)?, &root)?);
     }
-    conclude(output, tally(&files))
+    let [libraries, command] = measured.as_slice() else { return Err(Failure::new("a measurement is missing")) };
+    conclude(output, tally(libraries, command))
 }
 
 /// The report of a measurement. Tests that limit time or memory may fail under it, which is said and no verdict: lines
