@@ -1,8 +1,8 @@
 //! GPT-2 at its full size, with weights that mean nothing: how long a conversion takes and what it costs in memory.
 //!
-//! `cargo run --release --workspace --example gpt2_full_size -- FOLDER [--without-masks]` writes 548 MB of checkpoint into FOLDER
+//! `target/release/examples/gpt2_full_size FOLDER [--without-masks]` writes 548 MB of checkpoint into FOLDER
 //! (kept for the next run, and for other converters: the reference stops at the masks), converts it to each type, and prints a
-//! line each. Too slow for a test; what it prints is in `docs/performance.md`.
+//! line each. Too slow for a test, so a lane (`cargo xtask test lane conversion`); what it prints is in `docs/performance.md`.
 
 #[path = "../tests/support/gpt2.rs"]
 mod gpt2;

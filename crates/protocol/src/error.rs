@@ -183,3 +183,25 @@ pub struct FieldError {
     /// What would be accepted.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ErrorCode;
+
+    #[test]
+    fn the_table_is_consistent() {
+        let names: BTreeSet<&str> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(names.len(), ErrorCode::ALL.len(), "a name is one code's alone");
+        for code in ErrorCode::ALL.iter().copied() {
+            assert_eq!(code.to_string(), code.name());
+            assert!(code.name().bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'), "{code}");
+            assert!((400..600).contains(&code.http_status()), "{code} is no error to HTTP");
+            // What shells and sysexits have names for; everything else is a plain failure.
+            assert!([1, 2, 69, 76, 130].contains(&code.exit_code()), "{code}");
+            // Who is told to try again must not be told that the request itself is wrong.
+            assert!(!code.retriable() || [409, 429, 502, 503, 504].contains(&code.http_status()), "{code}");
+        }
+    }
+}

@@ -190,3 +190,26 @@ impl FromStr for EventId {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, EventId};
+
+    #[test]
+    fn an_event_id_is_two_plain_numbers() {
+        let id: EventId = "3:41".parse().expect("an id");
+        assert_eq!((id.attempt, id.sequence, id.to_string().as_str()), (3, 41, "3:41"));
+        for text in ["", ":", "1", "1:", ":1", "+1:2", "1:-2", "1:2:3", "1: 2", "4294967296:0", "a:b"] {
+            assert!(text.parse::<EventId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_with_one_of_two_events() {
+        let event = |text: &str| serde_json::from_str::<Event>(text).expect("an event");
+        assert!(
+            event(r#"{"type":"error","code":"NUMERIC","message":"m","retriable":false,"tokens_out":1}"#).is_terminal()
+        );
+        assert!(!event(r#"{"type":"token","t":"a","i":0}"#).is_terminal());
+    }
+}

@@ -208,6 +208,15 @@ mod tests {
     use super::{Digest, ModelId};
 
     #[test]
+    fn a_backend_is_read_as_it_is_written() {
+        for backend in super::Backend::ALL {
+            assert_eq!(backend.to_string().parse(), Ok(backend));
+        }
+        let error = "CPU".parse::<super::Backend>().expect_err("names are in lower case");
+        assert!(error.to_string().contains("`cuda`"), "{error}");
+    }
+
+    #[test]
     fn identifiers_refuse_every_path_trick() {
         let hostile = [
             "",

@@ -122,3 +122,16 @@ pub struct Tokens {
     /// Ids of the model's vocabulary.
     pub tokens: Vec<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::InferenceRequest;
+
+    #[test]
+    fn what_is_not_said_has_the_documented_value() {
+        let request: InferenceRequest =
+            serde_json::from_str(r#"{"job_id":"j1","prompt":"x","max_tokens":4}"#).expect("a request");
+        assert_eq!((request.temperature, request.top_p, request.repetition_penalty), (0.7, 1.0, 1.0));
+        assert!(request.stream && request.attempt == 1 && request.orphan_grace_ms == 0);
+    }
+}

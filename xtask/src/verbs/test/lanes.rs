@@ -1,6 +1,6 @@
 //! Slow lanes: proofs that take too long for every run. They run by name only, never with `all` and never in CI.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -8,12 +8,15 @@ use super::cuda;
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::{Output, table};
-use crate::process::{Group, print_plan};
+use crate::process::{Call, Group, print_plan};
 use crate::scratch::Scratch;
 use crate::{cargo, interrupt, workspace};
 
 /// What a conversion may take in memory, whatever the model (`crates/convert/tests/memory.rs` has the reason).
 const CONVERSION_MIB_MAX: u64 = 128;
+
+/// The program of the lane `conversion`.
+const EXAMPLE: &str = "gpt2_full_size";
 
 /// One lane.
 struct Lane {
@@ -118,24 +121,30 @@ fn list(output: Output) -> Result<u8, Failure> {
 fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
     // Beside what is compiled: three gigabytes are too much for many a folder of temporary files.
     let folder = Scratch::at(root.join("target/lanes/conversion"))?;
-    let call = cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", "gpt2_full_size"]);
-    output.command(&call);
-    let built = call.run_to_stderr(Group::Own)?;
-    if built != 0 {
-        return Err(call.failed(built));
+    let build = cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", EXAMPLE]);
+    output.command(&build);
+    // Where cargo puts it is cargo's to say; what it says to people stays in sight.
+    let built = build.clone().args(["--message-format=json-render-diagnostics"]).capture(Group::Own)?;
+    if built.code != 0 {
+        return Err(build.failed(built.code));
     }
-    let call = cargo::call(root).args(["run", "--quiet", "--locked", "--release", "--workspace", "--example"]);
-    let call = call.args(["gpt2_full_size".as_ref(), "--".as_ref(), folder.path().as_os_str()]);
+    let program = executable(&built.text()).ok_or_else(|| Failure::new("cargo does not say where the example is"))?;
+    let call = Call::new(program).args([folder.path()]);
     output.command(&call);
-    let mut lines = Vec::new();
-    let ended = call.each_line(Group::Own, &mut |line| {
-        output.note(line);
-        lines.push(line.to_owned());
-    })?;
-    if ended != 0 {
-        return Err(call.failed(ended).known(lines));
+    let ended = call.capture(Group::Own)?;
+    let lines: Vec<String> = ended.text().lines().map(str::to_owned).collect();
+    lines.iter().for_each(|line| output.note(line));
+    if ended.code != 0 {
+        return Err(call.failed(ended.code));
     }
     judge_conversion(&lines)
+}
+
+/// Where cargo's messages say that the example is.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut of_example = messages.filter(|message| message["target"]["name"] == EXAMPLE);
+    of_example.find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 /// Every type has its line, and none took more memory than a conversion may.
@@ -157,7 +166,17 @@ fn judge_conversion(lines: &[String]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LANES, find, judge_conversion};
+    use std::path::PathBuf;
+
+    use super::{LANES, executable, find, judge_conversion};
+
+    #[test]
+    fn cargo_says_where_the_example_is() {
+        let messages = r#"{"target":{"name":"convert"},"executable":null}
+{"target":{"name":"gpt2_full_size"},"executable":"/t/x"}"#;
+        assert_eq!(executable(messages), Some(PathBuf::from("/t/x")));
+        assert_eq!(executable("{}"), None);
+    }
 
     #[test]
     fn lanes_are_found_by_name_and_others_named() {

@@ -208,7 +208,7 @@ mod tests {
 
     use protocol::identifiers::Backend;
 
-    use super::{Asked, Devices, Runner, Tier, obstacle, plan, smoke_worker};
+    use super::{Asked, Devices, Runner, Tier, obstacle, plan, plan_whole, smoke_worker};
 
     fn asked(runner: Runner, backend: Backend, extra: &[String]) -> Asked<'_> {
         Asked { root: Path::new("/r"), runner, backend, extra }
@@ -236,6 +236,19 @@ mod tests {
         let stories = "nextest run --locked --no-tests=pass --profile e2e --workspace --test e2e models";
         check(Tier::EndToEnd, Runner::Nextest, "models", stories);
         check(Tier::EndToEnd, Runner::Cargo, "", "test --locked --no-fail-fast --workspace --test e2e");
+    }
+
+    #[test]
+    fn what_reads_the_model_or_starts_programs_is_given_them() {
+        let names = |holds: fn(Tier) -> bool| {
+            Tier::ALL.into_iter().filter(|tier| holds(*tier)).map(Tier::name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(|_| true), ["unit", "integration", "smoke", "e2e"]);
+        assert_eq!(names(Tier::needs_model), ["integration", "smoke", "e2e"]);
+        assert_eq!(names(Tier::needs_system), ["unit", "integration", "e2e"]);
+        let asked = asked(Runner::Nextest, Backend::Cuda, &[]);
+        assert_eq!(plan_whole(Tier::Smoke, &asked).len(), 2, "a worker, then a prompt");
+        assert_eq!(plan_whole(Tier::Unit, &asked).len(), 1);
     }
 
     #[test]
