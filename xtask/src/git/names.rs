@@ -246,4 +246,17 @@ mod tests {
             assert!(Commit::parse(text).is_none(), "{text}");
         }
     }
+
+    #[test]
+    fn names_are_said_as_they_came() {
+        let commit = Commit::parse(&"0123456789".repeat(4)).expect("a commit");
+        assert_eq!((commit.short(), commit.to_string().as_str()), ("0123456789", commit.as_str()));
+        let branch = BranchName::parse("feature/x").expect("a branch");
+        assert_eq!((branch.to_string().as_str(), branch.as_str()), ("feature/x", "feature/x"));
+        assert_eq!(branch.reference(), "refs/heads/feature/x");
+        let (name, folder) = (SubmoduleName::parse("candle"), FolderPath::parse("reference/candle"));
+        let (name, folder) = (name.expect("a name"), folder.expect("a path"));
+        assert_eq!((name.to_string().as_str(), name.as_str()), ("candle", "candle"));
+        assert_eq!((folder.to_string().as_str(), folder.as_str()), ("reference/candle", "reference/candle"));
+    }
 }

@@ -157,9 +157,12 @@ pub fn plain_name(folder: &Path) -> String {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Place, Verb};
+    use std::path::Path;
+
+    use super::{Place, Verb, plain_name};
     use crate::configuration::Profile;
     use crate::remote::select::Host;
+    use crate::remote::session::End;
 
     fn host(repo: Option<&str>) -> Host {
         let ssh: crate::remote::destination::Destination = "me@box".parse().expect("a destination");
@@ -199,5 +202,56 @@ mod tests {
         ] {
             assert!(script.text().contains(line), "{line} is not in\n{}", script.text());
         }
+    }
+
+    #[test]
+    fn a_verb_runs_in_the_checkout_that_is_there_else_as_installed() {
+        let arguments = ["models".into()];
+        let text = |place: Place| {
+            let script = Verb { arguments: &arguments, place, columns: None }.script(None);
+            script.text().into_owned()
+        };
+        let (either, installed) = (text(Place::Either("src".into())), text(Place::Installed));
+        let position = |words: &str| either.find(words).unwrap_or_else(|| panic!("{words} is not in\n{either}"));
+        assert!(
+            position("if cd ") < position("cargo xtask 'models'")
+                && position("\nelse\n") < position("\nllorch 'models'")
+        );
+        assert!(installed.contains("|| step llorch\nllorch 'models'") && !installed.contains("xtask"), "{installed}");
+        assert!(!installed.contains("LLORCH_TERMINAL_COLUMNS"), "nobody sees its progress");
+    }
+
+    #[test]
+    fn what_is_missing_over_there_is_named_with_what_mends_it() {
+        let host = host(Some("src"));
+        let verb = |place| Verb { arguments: &[], place, columns: None };
+        let checkout = verb(Place::Checkout("src".into()));
+        assert_eq!(checkout.ended(&host, End::Code(7)).expect("a code"), 7);
+        for (step, message, hint) in [
+            ("repo", "`src` is not there on `box`", "remote setup box"),
+            ("checkout", "is no checkout", "remote setup box"),
+            ("cargo", "finds no cargo", "~/.cargo/bin"),
+            ("llorch", "is not installed", "remote deploy box"),
+            ("other", "step `other` failed", "remote setup box"),
+        ] {
+            let failure = checkout.ended(&host, End::Step(step.to_owned())).expect_err(step);
+            assert!(failure.message.contains(message), "{}", failure.message);
+            assert!(failure.hint.as_ref().is_some_and(|said| said.contains(hint)), "{:?}", failure.hint);
+        }
+        assert!(verb(Place::Installed).step_failed(&host, "llorch").message.contains("`box`"));
+    }
+
+    #[test]
+    fn a_folders_name_becomes_one_that_needs_no_quoting() {
+        for (folder, name) in [
+            ("/home/me/llorch", "llorch"),
+            ("/x/it's a \"clone\"", "itsaclone"),
+            ("/x/--.hidden", "hidden"),
+            ("/x/лорч", "llorch"),
+            ("/", "llorch"),
+        ] {
+            assert_eq!(plain_name(Path::new(folder)), name);
+        }
+        assert_eq!(plain_name(Path::new(&"x".repeat(99))).len(), 40);
     }
 }
