@@ -10,6 +10,20 @@ use serde_json::Value;
 /// Part of an error of candle's that every worker contains, and what the branch makes of it.
 const WORDS: (&str, &str) = ("unexpected rank, expected", "unexpected rank (metal-fixes), expected");
 
+/// What this workspace optimises in debug builds too, and nothing here runs for long.
+const UNOPTIMISED: [&str; 10] = [
+    "candle-core",
+    "candle-nn",
+    "gemm",
+    "gemm-common",
+    "gemm-f32",
+    "gemm-f16",
+    "tokenizers",
+    "regex-automata",
+    "engine",
+    "serde_json",
+];
+
 /// A folder with everything in it.
 struct World {
     folder: tempfile::TempDir,
@@ -66,6 +80,10 @@ fn world() -> World {
     let world = World { folder: tempfile::tempdir().expect("a folder") };
     let settings = "[user]\n\tname = T\n\temail = t@example.org\n[init]\n\tdefaultBranch = main\n";
     std::fs::write(world.path("gitconfig"), settings).expect("settings");
+    // Found from the target folder, above all that is compiled here.
+    let profile = UNOPTIMISED.map(|name| format!("[profile.dev.package.{name}]\nopt-level = 0\n")).concat();
+    std::fs::create_dir(world.path(".cargo")).expect("a folder");
+    std::fs::write(world.path(".cargo/config.toml"), profile).expect("a file");
     for folder in ["candle", "upstream"] {
         std::fs::create_dir(world.path(folder)).expect("a folder");
         world.git(folder, &["init", "--quiet"]);
