@@ -13,6 +13,7 @@ let
     root = ../.;
     fileset = lib.fileset.unions [
       ../.cargo
+      ../.config
       ../Cargo.lock
       ../Cargo.toml
       ../catalog.toml

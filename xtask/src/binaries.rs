@@ -159,6 +159,14 @@ pub fn backends_here() -> Vec<Backend> {
     BACKENDS.into_iter().filter(|backend| can_build(*backend)).collect()
 }
 
+/// The backends that were asked for, each once, in the order of their names; those that can be built here if none was.
+pub fn chosen(asked: Vec<Backend>) -> Vec<Backend> {
+    let mut backends = if asked.is_empty() { backends_here() } else { asked };
+    backends.sort_by_key(ToString::to_string);
+    backends.dedup();
+    backends
+}
+
 /// The call that builds one program.
 pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
     let call = match &marks.candle {

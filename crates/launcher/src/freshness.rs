@@ -5,6 +5,7 @@
 //! be read counts as newer: cargo then finds out.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -35,13 +36,14 @@ impl Build {
     /// Whether nothing changed since the last build.
     pub fn is_fresh(&self) -> bool {
         let Some(built) = modified(&self.mark) else { return false };
+        if std::fs::read_to_string(&self.mark).ok() != self.identity() {
+            return false;
+        }
         let Some(sources) = std::fs::read_to_string(&self.sources).ok().as_deref().and_then(parse) else {
             return false;
         };
         let is_older = |path: &PathBuf| modified(path).is_some_and(|time| time < built);
-        // Another toolchain or other flags make cargo build the launcher anew, too.
         self.program.is_file()
-            && is_older(&self.launcher)
             && sources.iter().map(|path| self.root.join(path)).all(|path| is_older(&path))
             && self.manifests().iter().all(is_older)
     }
@@ -52,8 +54,21 @@ impl Build {
     /// The target folder cannot be written to.
     pub fn begin(&self) -> io::Result<PathBuf> {
         let mark = self.mark.with_extension(std::process::id().to_string());
-        std::fs::write(&mark, "")?;
+        std::fs::write(&mark, self.identity().unwrap_or_default())?;
         Ok(mark)
+    }
+
+    /// Forgets a build that did not succeed.
+    pub fn give_up(mark: &Path) {
+        let _gone_already = std::fs::remove_file(mark);
+    }
+
+    /// Whose build this is: checkouts may share a target folder (cargo then decides, as well as it can), and another toolchain
+    /// or other flags bring another launcher into it, as old as when it was made.
+    fn identity(&self) -> Option<String> {
+        let launcher = std::fs::metadata(&self.launcher).ok()?;
+        let root = self.root.to_str()?;
+        Some(format!("{root}\n{} {} {}\n", launcher.ino(), launcher.mtime(), launcher.mtime_nsec()))
     }
 
     /// Says that the build which began with `mark` succeeded.
@@ -137,6 +152,8 @@ mod tests {
         let later = std::time::SystemTime::now() + std::time::Duration::from_secs(7200);
         assert!(built(root).is_fresh());
         let all = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml", "xtask/src/a b.rs", "crates/x/Cargo.toml"];
+        let other = Build { root: root.join("other"), ..built(root) };
+        assert!(!other.is_fresh(), "another checkout's");
         for name in all.iter().chain(&["target/debug/launcher"]) {
             let build = built(root);
             let file = std::fs::File::options().append(true).open(root.join(name)).expect("a file");

@@ -10,7 +10,7 @@ use crate::freshness::Build;
 /// As cargo ends when it cannot compile.
 pub const CANNOT_BUILD: u8 = 101;
 
-/// Has cargo build the command, in the same target folder and profile; its exit code. The first time in sight, since it
+/// Has cargo build the command, in the same target folder; its exit code. The first time in sight, since it
 /// takes a minute.
 ///
 /// # Errors
@@ -20,7 +20,8 @@ pub fn rebuild(root: &Path, build: &Build) -> Result<u8, String> {
     let mark = build.begin().map_err(|error| format!("cannot write beside {}: {error}", build.program.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut call = Command::new(cargo);
-    call.args(["build", "--locked", "--package", "xtask"]).current_dir(root);
+    // From the folder in which cargo found the launcher: a relative target folder is the same one.
+    call.args(["build", "--locked", "--package", "xtask", "--manifest-path"]).arg(root.join("Cargo.toml"));
     if build.program.exists() {
         call.arg("--quiet");
     }
@@ -32,8 +33,11 @@ pub fn rebuild(root: &Path, build: &Build) -> Result<u8, String> {
     for name in of_package.collect::<Vec<_>>() {
         call.env_remove(name);
     }
-    let status = call.status().map_err(|error| format!("cannot start cargo: {error}"))?;
-    match status.code() {
+    let status = call.status().map_err(|error| format!("cannot start cargo: {error}"));
+    if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        Build::give_up(&mark);
+    }
+    match status?.code() {
         Some(0) => {
             build.finish(&mark).map_err(|error| format!("cannot write beside {}: {error}", build.program.display()))?;
             Ok(0)

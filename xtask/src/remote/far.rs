@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_folders_name_becomes_one_that_needs_no_quoting() {
         for (folder, name) in [
-            ("/home/me/llorch", "llorch"),
+            ("/srv/llorch", "llorch"),
             ("/x/it's a \"clone\"", "itsaclone"),
             ("/x/--.hidden", "hidden"),
             ("/x/лорч", "llorch"),

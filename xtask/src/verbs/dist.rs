@@ -37,7 +37,7 @@ const TEXTS: [(&str, &str); 4] = [
 const MANIFEST: &str = "manifest.json";
 const SUMS: &str = "SHA256SUMS";
 /// What is being put together, below the folder it goes to.
-const STAGE: &str = ".new";
+const STAGE: &str = ".llorch-dist";
 
 /// Pack the programs into archives for other machines
 ///
@@ -114,9 +114,7 @@ impl Args {
     /// Builds, packs, and puts the files to their place when all of them are whole.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
-        let mut backends = if self.backends.is_empty() { binaries::backends_here() } else { self.backends };
-        backends.sort_by_key(ToString::to_string);
-        backends.dedup();
+        let backends = binaries::chosen(self.backends);
         let profile = if self.debug { Profile::Debug } else { Profile::Release };
         let into = self.into.as_deref().map_or_else(|| root.join("target/dist"), absolute);
         let moment = moment(&root)?;
@@ -208,11 +206,22 @@ impl Run<'_> {
     }
 }
 
+/// The sums as `sha256sum` writes them: of these files, and of those of earlier runs that are still there.
+fn sums(before: &str, lines: &[Line], is_there: &dyn Fn(&str) -> bool) -> String {
+    let is_new = |name: &str| lines.iter().any(|line| line.path == Path::new(name));
+    let kept = before.lines().filter(|line| {
+        line.split_once("  ").is_some_and(|(_, name)| !name.contains('/') && !is_new(name) && is_there(name))
+    });
+    let new = lines.iter().map(|line| format!("{}  {}", line.sha256.hex(), line.path.display()));
+    let mut all: Vec<String> = kept.map(str::to_owned).chain(new).collect();
+    all.sort_by_cached_key(|line| line.split_once("  ").map(|(_, name)| name.to_owned()));
+    all.into_iter().map(|line| line + "\n").collect()
+}
+
 /// Gives the files their place, the sums last, and says which they are.
 fn publish(output: Output, into: &Path, stage: &Path, lines: &[Line]) -> Result<u8, Failure> {
-    // As `sha256sum` writes it.
-    let sums = lines.iter().map(|line| format!("{}  {}\n", line.sha256.hex(), line.path.display()));
-    let sums = sums.collect::<String>();
+    let before = std::fs::read_to_string(into.join(SUMS)).unwrap_or_default();
+    let sums = sums(&before, lines, &|name| into.join(name).is_file());
     fs_err::write(stage.join(SUMS), &sums)?;
     let sums = Line::new(SUMS, archive::fingerprint_of(sums.as_bytes()));
     let mut files = Vec::new();
@@ -230,4 +239,21 @@ fn publish(output: Output, into: &Path, stage: &Path, lines: &[Line]) -> Result<
     output.note(format_args!("{} in {} files; `sha256sum -c {SUMS}` checks them", size_words(size_bytes), files.len()));
     output.event(&Done { event: "done", files })?;
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, sums};
+    use crate::verbs::dist::archive::fingerprint_of;
+
+    #[test]
+    fn sums_of_an_earlier_run_stay_while_its_files_do() {
+        let line = |name: &str| Line::new(name, fingerprint_of(name.as_bytes()));
+        let first = sums("", &[line("b.tar.gz"), line("c.tar.gz")], &|_| true);
+        let second = sums(&first, &[line("a.tar.gz"), line("b.tar.gz")], &|_| true);
+        let names: Vec<&str> = second.lines().filter_map(|line| Some(line.split_once("  ")?.1)).collect();
+        assert_eq!(names, ["a.tar.gz", "b.tar.gz", "c.tar.gz"]);
+        assert_eq!(sums(&first, &[line("b.tar.gz")], &|_| false).lines().count(), 1);
+        assert_eq!(sums("0  ../x\nnoise\n", &[], &|_| true), "", "nothing outside the folder");
+    }
 }

@@ -38,6 +38,9 @@ pub struct Args {
     /// Bring back the version that was in use before; builds nothing
     #[arg(long, conflicts_with = "force")]
     rollback: bool,
+    /// With a worker for this backend; may be given several times [default: every one that can be built here]
+    #[arg(long = "backend", value_name = "BACKEND", conflicts_with = "rollback")]
+    backends: Vec<Backend>,
     /// Replace files of the same names that were not installed this way
     #[arg(long)]
     force: bool,
@@ -121,7 +124,7 @@ impl Args {
         }
         let (root, output) = (workspace::require()?, globals.output);
         let prefix = self.place.prefix()?;
-        let products = products(&binaries::backends_here());
+        let products = products(&binaries::chosen(self.backends));
         if !globals.dry_run {
             prefix.check_writable()?;
             let names =

@@ -173,7 +173,7 @@ fn what_fails_leaves_the_archives_of_before() {
     assert!(taken.code == 1 && taken.stderr.contains("`--into PATH`"), "{taken:?}");
     assert_same(&home, "into", "before");
     // And one that works replaces them; what a killed run left is gone.
-    std::fs::create_dir(home.path("into/.new")).expect("a folder");
+    std::fs::create_dir(home.path("into/.llorch-dist")).expect("a folder");
     build(&home.path("built"), "two", "llorch-more.1");
     packed(&home, "into", &[]);
     assert_eq!(names(&home.path("into")), names(&home.path("before")));

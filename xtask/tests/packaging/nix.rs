@@ -9,8 +9,9 @@ use crate::support::{Home, Outcome, finish};
 
 const SYSTEMS: [&str; 3] = ["x86_64-linux", "aarch64-linux", "aarch64-darwin"];
 /// What is the flake's own, and what it reads of the checkout.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     ".cargo",
+    ".config",
     "Cargo.lock",
     "Cargo.toml",
     "catalog.toml",

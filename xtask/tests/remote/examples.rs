@@ -19,13 +19,16 @@ const LOOK: [&str; 8] = [
 ];
 
 /// Examples whose answer depends on what is here: the beginning, the exit code, what is said.
-const OTHERWISE: [(&str, u8, &str); 11] = [
+const OTHERWISE: [(&str, u8, &str); 13] = [
     // Something may be amiss with the machine that tests; its lines have tests of their own.
     ("dev doctor", 1, ""),
     ("build orchestrator", 2, "is not built yet"),
     ("build worker cpu --with-candle", 2, "git submodules update candle"),
     ("git pull", 1, "follows nothing"),
+    // The checkout of a CI is often that of a commit.
+    ("git pull", 1, "no branch is checked out"),
     ("git sync", 1, "to sync with"),
+    ("git sync", 1, "no branch"),
     ("git submodules branch candle", 1, "is not here"),
     ("git submodules reset candle", 1, "is not here"),
     ("install --rollback", 1, "nothing to go back to"),

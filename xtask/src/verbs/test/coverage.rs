@@ -14,7 +14,7 @@ use super::{MODEL_VARIABLE, Tier, needs, provide};
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
-use crate::output::{Output, table};
+use crate::output::Output;
 use crate::process::{Call, Group, find_on_path, print_plan};
 use crate::{cargo, interrupt, workspace};
 use tally::{CRATES, Lines, Part, read, tally};
@@ -84,7 +84,7 @@ fn conclude(output: Output, parts: Vec<Part>) -> Result<u8, Failure> {
     };
     let rows = parts.iter().map(|part| row(part.name, part.lines)).chain([row("total", total)]);
     if !output.json {
-        table(&rows.collect::<Vec<_>>()).iter().try_for_each(|line| output.line(line))?;
+        output.table(&rows.collect::<Vec<_>>())?;
     }
     let short: Vec<String> = parts
         .iter()
@@ -130,7 +130,7 @@ fn provide_program(globals: &Globals, root: &Path) -> Result<Option<std::ffi::Os
     if !folder.join(PROGRAM).is_file() {
         if !(globals.yes || needs::is_ci()) {
             let failure = Failure::new(format!("`{PROGRAM}` is not installed"));
-            return Err(failure.hint(format!("cargo install {PROGRAM} --locked, or `--yes`")));
+            return Err(failure.hint("cargo xtask test unit --coverage --yes"));
         }
         let call =
             cargo::call(root).args(["install", PROGRAM, "--version", VERSION, "--locked", "--root"]).args([&tools]);

@@ -48,7 +48,7 @@ pub fn type_check(output: Output, root: &Path) -> Result<(), Failure> {
 }
 
 /// Compiles and links the worker for cuda with NVIDIA's own compiler, and starts it. The compiler comes from a Python index
-/// and stays in the cache; libraries that only a driver brings are stand-ins. Ten minutes on two cores, once.
+/// and stays in the cache; libraries that only a driver brings are stand-ins. A quarter of an hour of two cores, once.
 ///
 /// # Errors
 /// Something that can be had is missing, or the program is not what it should be.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::cuda;
 use crate::cli::Globals;
 use crate::failure::Failure;
-use crate::output::{Output, table};
+use crate::output::Output;
 use crate::process::{Call, Group, print_plan};
 use crate::scratch::Scratch;
 use crate::{cargo, interrupt, workspace};
@@ -112,7 +112,7 @@ fn list(output: Output) -> Result<u8, Failure> {
     } else {
         let rows: Vec<Vec<String>> =
             LANES.iter().map(|lane| vec![lane.name.to_owned(), lane.proves.to_owned()]).collect();
-        table(&rows).iter().try_for_each(|line| output.line(line))?;
+        output.table(&rows)?;
     }
     Ok(0)
 }

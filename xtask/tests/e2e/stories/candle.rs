@@ -109,7 +109,7 @@ fn world() -> World {
 
 /// The released crates on main; on `metal-fixes`, one of candle's errors has other words.
 fn make_candle(world: &World) {
-    let metadata = duct::cmd(env!("CARGO"), ["metadata", "--format-version", "1", "--locked", "--offline"]);
+    let metadata = duct::cmd(env!("CARGO"), ["metadata", "--format-version", "1", "--locked"]);
     let metadata = metadata.dir(root()).stderr_null().read().expect("metadata");
     let metadata: Value = serde_json::from_str(&metadata).expect("JSON");
     for name in ["candle-core", "candle-nn"] {
