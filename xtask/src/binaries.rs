@@ -139,7 +139,7 @@ fn require_system(product: Product, system: &str) -> Result<(), Failure> {
     match product {
         Product::Worker(Backend::Metal) if system != "macos" => {
             let message = format!("a `metal` worker can be built on macOS only, and this is {system}");
-            Err(Failure::new(message).hint("cargo xtask build worker metal --remote HOST, a Mac"))
+            Err(Failure::new(message).hint("`cargo xtask build worker metal --remote HOST`, where HOST is a Mac"))
         }
         Product::Worker(Backend::Cuda) if system == "macos" => {
             let message = "a `cuda` worker cannot be built on macOS, for which there is no CUDA";

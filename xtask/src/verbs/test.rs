@@ -252,9 +252,14 @@ fn run_tier(
         Err(failure) if failure.is_interrupt() => return Err(failure),
         Err(failure) => Some(failure),
     };
-    let report: Option<Report> = match tier {
-        Tier::Smoke => Some(files.write_single(seconds, failure.as_ref())?),
-        Tier::Unit | Tier::Integration | Tier::EndToEnd => files.collect()?,
+    let report: Result<Option<Report>, Failure> = match tier {
+        Tier::Smoke => files.write_single(seconds, failure.as_ref()).map(Some),
+        Tier::Unit | Tier::Integration | Tier::EndToEnd => files.collect(),
+    };
+    // A report that cannot be read fails its tier, and hides neither the tier's own failure nor the tiers after it.
+    let (report, failure) = match report {
+        Ok(report) => (report, failure),
+        Err(unreadable) => (None, failure.or(Some(unreadable))),
     };
     let verdict = if failure.is_none() { Verdict::Passed } else { Verdict::Failed };
     Ok((Outcome { tier, verdict, reason: None, seconds, report }, failure))

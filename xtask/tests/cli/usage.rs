@@ -91,7 +91,7 @@ fn plans_are_printed_and_not_carried_out() {
     assert_eq!(outcome.last_event()["event"], "plan");
     let outcome = home.run_in_checkout(&["ci", "--dry-run"]);
     assert_eq!(outcome.stdout.lines().count(), 6, "{outcome:?}");
-    let outcome = home.run_in_checkout(&["install", "--prefix", "p", "--dry-run"]);
+    let outcome = home.run_in_checkout(&["install", "--prefix", "p", "--backend", "cpu", "--dry-run"]);
     assert_eq!(outcome.stdout.lines().filter(|line| line.starts_with("install ")).count(), 4, "{outcome:?}");
     for made in ["p", ".local"] {
         assert!(!home.path(made).exists(), "{made} was made");

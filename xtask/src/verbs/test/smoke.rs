@@ -52,8 +52,10 @@ impl Chain<'_> {
             return Err(Failure::new("`worker start --json` does not say where the worker is"));
         };
         let said = self.prompt(smoke(self.asked).args(["--worker", &url]));
-        self.capture(ours(self.asked.root, &["worker", "stop", &id]))?;
-        said
+        let stopped = self.capture(ours(self.asked.root, &["worker", "stop", &id]));
+        // Why there is no answer explains more than why it did not stop.
+        let said = said?;
+        stopped.map(|_| said)
     }
 
     fn last_event(&self, call: Call) -> Result<serde_json::Value, Failure> {
