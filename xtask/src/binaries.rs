@@ -1,14 +1,16 @@
-//! Building the programs: one cargo call each, a stamp passed in, the stamp of the result checked.
+//! Building the programs: one cargo call each, unless nothing changed; a stamp passed in, the stamp of the result checked.
 //!
 //! The plan is pure; `build`, `infer`, `worker`, `test` and `install` share it. What a build for cuda needs of the machine is
 //! found in `cuda.rs`; building against a checkout of candle is `binaries/candle.rs`.
 
 pub mod candle;
+mod freshness;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use launcher::freshness::Build;
 use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
@@ -55,6 +57,18 @@ pub enum Show {
     Work,
 }
 
+/// How one program is to be built.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Which.
+    pub product: Product,
+    /// How it is compiled.
+    pub profile: Profile,
+    /// The call that builds it.
+    pub call: Call,
+    root: PathBuf,
+}
+
 /// A program that was built and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Built {
@@ -88,6 +102,14 @@ impl Product {
         }
     }
 
+    /// What a build leaves to be used: a worker by the name of its backend, others as cargo calls them.
+    fn program_name(self) -> String {
+        match self {
+            Product::Worker(_) => self.installed_name(),
+            Product::Pool | Product::Convert | Product::Command => self.binary().to_owned(),
+        }
+    }
+
     /// Its name where it is used: workers of several backends lie side by side.
     pub fn installed_name(self) -> String {
         match self {
@@ -95,6 +117,16 @@ impl Product {
             Product::Pool => String::from("llorch-pool"),
             Product::Convert => String::from("llorch-convert"),
             Product::Command => String::from("llorch"),
+        }
+    }
+}
+
+impl Profile {
+    /// The folder cargo builds it into, in the target folder.
+    fn folder(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Debug => "debug",
         }
     }
 }
@@ -167,8 +199,12 @@ pub fn chosen(asked: Vec<Backend>) -> Vec<Backend> {
     backends
 }
 
-/// The call that builds one program.
-pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
+/// How one program is built.
+pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Plan {
+    Plan { product, profile, call: build_call(root, product, profile, marks), root: root.to_owned() }
+}
+
+fn build_call(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
     let call = match &marks.candle {
         Some(checkout) => checkout.build_call(),
         None => cargo::call(root).args(["build", "--locked"]),
@@ -199,9 +235,34 @@ pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> C
     }
 }
 
-/// Builds one program, checks its stamp, and gives a worker the name of its backend.
-pub fn build(output: Output, call: &Call, product: Product, show: Show) -> Result<Built, Failure> {
-    let path = compile(output, call, product, show)?;
+/// Builds one program unless nothing changed, checks its stamp, and gives a worker the name of its backend.
+pub fn build(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> {
+    let product = plan.product;
+    let known = freshness::of(plan);
+    if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+        let stamp = stamp_of(Call::new(&known.program), product)?;
+        check_stamp(product, &known.program, &stamp)?;
+        if show == Show::All {
+            output.note(format_args!("nothing changed since `{}` was built", product.program_name()));
+        }
+        return Ok(Built { product, path: known.program.clone(), stamp });
+    }
+    // Taken before, so that what is edited meanwhile counts as newer. Where it cannot be, cargo is asked the next time too.
+    let mark = known.as_ref().and_then(|known| known.begin().ok());
+    let built = build_anew(output, plan, show);
+    if let (Some(known), Some(mark)) = (known, mark) {
+        // The configuration may have put the program elsewhere, and what lies here is then another.
+        let is_here = built.as_ref().is_ok_and(|built| built.path == known.program);
+        if !is_here || known.finish(&mark).is_err() {
+            Build::give_up(&mark);
+        }
+    }
+    built
+}
+
+fn build_anew(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> {
+    let product = plan.product;
+    let path = compile(output, &plan.call, product, show)?;
     let stamp = stamp_of(Call::new(&path), product)?;
     check_stamp(product, &path, &stamp)?;
     let path = match product {
@@ -300,7 +361,7 @@ pub fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), F
 
 /// Gives the program a second name, `llorch-worker-<backend>`: the next backend's build takes the first one away.
 fn name_after_backend(built: &Path, product: Product) -> Result<PathBuf, Failure> {
-    let named = built.with_file_name(product.installed_name());
+    let named = built.with_file_name(product.program_name());
     let inode = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     if inode(&named).is_some() && inode(&named) == inode(built) {
         return Ok(named);
@@ -330,7 +391,7 @@ mod tests {
 
     /// The whole call as it is printed, cargo's own path aside.
     fn check_plan(product: Product, profile: Profile, marks: &Marks, expected: &str) {
-        let text = plan(Path::new("/r"), product, profile, marks).to_string();
+        let text = plan(Path::new("/r"), product, profile, marks).call.to_string();
         let (variables, arguments) = text.split_once(" build ").expect("a build");
         let variables = variables.rsplit_once(' ').map_or("", |(variables, _cargo)| variables);
         assert_eq!(format!("{variables} cargo build {arguments}"), expected);

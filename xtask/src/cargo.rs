@@ -3,26 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use launcher::environment;
 use xshell::{Shell, cmd};
 
 use crate::failure::Failure;
 use crate::process::{Call, Group};
 
-/// Cargo tells a program it runs about the package the program belongs to. Passed on to another cargo, these variables
-/// make build scripts that look at them (ring's does) run again, each time `cargo xtask` and plain cargo take turns.
-const PACKAGE_VARIABLES: [&str; 5] =
-    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE"];
-
 /// A call of cargo at the root of the checkout.
 pub fn call(root: &Path) -> Call {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let call = Call::new(cargo).dir(root);
-    let of_package = std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        PACKAGE_VARIABLES.iter().any(|prefix| name.starts_with(prefix))
-    });
-    // Where cargo found the libraries of xtask; no other program needs them.
-    of_package.chain(["LD_LIBRARY_PATH".into()]).fold(call, Call::env_remove)
+    environment::of_package().fold(call, Call::env_remove)
 }
 
 /// The target triple of this machine.

@@ -13,7 +13,7 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::binaries::{self, Marks, Product, Profile, Show};
+use crate::binaries::{self, Marks, Plan, Product, Profile, Show};
 use crate::failure::Failure;
 use crate::output::{Output, transfer_style};
 use crate::process::{Call, Group};
@@ -73,8 +73,8 @@ enum Line<'a> {
     Converted { model: &'a str, path: &'a Path, size: u64, sha256: String },
 }
 
-/// The call that builds the converter; none outside a checkout.
-pub fn plan() -> Result<Option<Call>, Failure> {
+/// How the converter is built; none outside a checkout.
+pub fn plan() -> Result<Option<Plan>, Failure> {
     let Some(root) = workspace::find() else { return Ok(None) };
     let marks = Marks::read(&root)?;
     Ok(Some(binaries::plan(&root, Product::Convert, Profile::Release, &marks)))
@@ -84,7 +84,7 @@ impl Converter {
     /// Freshly built in a checkout, else the one beside this program.
     pub fn find(output: Output) -> Result<Self, Failure> {
         let program = match plan()? {
-            Some(call) => binaries::build(output, &call, Product::Convert, Show::Work)?.path,
+            Some(plan) => binaries::build(output, &plan, Show::Work)?.path,
             None => binaries::beside_this_program(Product::Convert)?,
         };
         Ok(Self { program, output })

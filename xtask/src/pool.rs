@@ -14,7 +14,7 @@ use protocol::error::ErrorCode;
 use protocol::identifiers::{Backend, WorkerId};
 use serde::Deserialize;
 
-use crate::binaries::{self, Marks, Product, Profile, Show};
+use crate::binaries::{self, Marks, Plan, Product, Profile, Show};
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::Output;
@@ -40,19 +40,19 @@ pub struct Needs {
 }
 
 /// The calls that build what is needed; none outside a checkout.
-pub fn plan(needs: Needs) -> Result<Vec<(Product, Call)>, Failure> {
+pub fn plan(needs: Needs) -> Result<Vec<Plan>, Failure> {
     let products: Vec<Product> = needs.worker.map(Product::Worker).into_iter().chain([Product::Pool]).collect();
     let Some(root) = workspace::find() else { return Ok(Vec::new()) };
     let marks = Marks::read_for(&root, &products)?;
-    Ok(products.into_iter().map(|product| (product, binaries::plan(&root, product, needs.profile, &marks))).collect())
+    Ok(products.into_iter().map(|product| binaries::plan(&root, product, needs.profile, &marks)).collect())
 }
 
 /// The pool's program: freshly built in a checkout, else the one beside this program.
-pub fn find(output: Output, plan: &[(Product, Call)]) -> Result<PathBuf, Failure> {
+pub fn find(output: Output, plans: &[Plan]) -> Result<PathBuf, Failure> {
     let mut pool = None;
-    for (product, call) in plan {
-        let built = binaries::build(output, call, *product, Show::Work)?;
-        if *product == Product::Pool {
+    for plan in plans {
+        let built = binaries::build(output, plan, Show::Work)?;
+        if plan.product == Product::Pool {
             pool = Some(built.path);
         }
     }

@@ -1,42 +1,55 @@
-//! Whether the command that stands in the target folder is what its sources say.
+//! Whether a program that stands in the target folder is what its sources say.
 //!
 //! Cargo writes down which files a program was made of (`xtask.d`, in make's notation). All of them, the manifests, the
-//! lock and the toolchain's file have to be older than the start of the last build that succeeded. Anything that cannot
-//! be read counts as newer: cargo then finds out.
+//! folders they lie in, the lock and the toolchain's file have to be older than the start of the last build that succeeded,
+//! and that build has to be the caller's. Anything that cannot be read counts as newer: cargo then finds out.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+/// What a program is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The file that is used.
+    pub program: &'a str,
+    /// Cargo's name of it.
+    pub binary: &'a str,
+}
+
 /// The files of one build.
 #[derive(Debug)]
 pub struct Build {
-    /// The command.
+    /// What is built.
     pub program: PathBuf,
-    launcher: PathBuf,
     sources: PathBuf,
     mark: PathBuf,
     root: PathBuf,
+    identity: Option<String>,
 }
 
 impl Build {
-    /// The command that is built into the folder of `launcher`, from the checkout at `root`.
-    pub fn beside(launcher: &Path, root: &Path) -> Option<Self> {
-        let folder = launcher.parent()?;
-        Some(Self {
-            program: folder.join("xtask"),
-            launcher: launcher.to_owned(),
-            sources: folder.join("xtask.d"),
-            mark: folder.join(".xtask-built"),
+    /// `program` lies in `folder`; cargo builds it there as `binary`, from the checkout at `root`.
+    ///
+    /// `identity` is what else decides the result (toolchain, flags, environment), in any words: a build with another one
+    /// is not fresh. Without one, none ever is.
+    #[must_use]
+    pub fn new(root: &Path, folder: &Path, names: Names<'_>, identity: Option<String>) -> Self {
+        Self {
+            program: folder.join(names.program),
+            sources: folder.join(names.binary).with_extension("d"),
+            mark: folder.join(format!(".{}-built", names.program)),
             root: root.to_owned(),
-        })
+            identity,
+        }
     }
 
     /// Whether nothing changed since the last build.
+    #[must_use]
     pub fn is_fresh(&self) -> bool {
         let Some(built) = modified(&self.mark) else { return false };
-        if std::fs::read_to_string(&self.mark).ok() != self.identity() {
+        if self.identity.is_none() || std::fs::read_to_string(&self.mark).ok() != Some(self.words()) {
             return false;
         }
         let Some(sources) = std::fs::read_to_string(&self.sources).ok().as_deref().and_then(parse) else {
@@ -54,7 +67,9 @@ impl Build {
     /// The target folder cannot be written to.
     pub fn begin(&self) -> io::Result<PathBuf> {
         let mark = self.mark.with_extension(std::process::id().to_string());
-        std::fs::write(&mark, self.identity().unwrap_or_default())?;
+        // The first build into a folder makes it.
+        mark.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(&mark, self.words())?;
         Ok(mark)
     }
 
@@ -63,12 +78,9 @@ impl Build {
         let _gone_already = std::fs::remove_file(mark);
     }
 
-    /// Whose build this is: checkouts may share a target folder (cargo then decides, as well as it can), and another toolchain
-    /// or other flags bring another launcher into it, as old as when it was made.
-    fn identity(&self) -> Option<String> {
-        let launcher = std::fs::metadata(&self.launcher).ok()?;
-        let root = self.root.to_str()?;
-        Some(format!("{root}\n{} {} {}\n", launcher.ino(), launcher.mtime(), launcher.mtime_nsec()))
+    /// Whose build this is. Checkouts may share a target folder: cargo then decides, as well as it can.
+    fn words(&self) -> String {
+        format!("{}\n{}\n", self.root.display(), self.identity.as_deref().unwrap_or_default())
     }
 
     /// Says that the build which began with `mark` succeeded.
@@ -79,14 +91,22 @@ impl Build {
         std::fs::rename(mark, &self.mark)
     }
 
-    /// Those that are not among the sources; one that may be missing is left out where it is.
+    /// What is not among the sources; one that may be missing is left out where it is. A package's folder is newer when a
+    /// build script comes to lie in it.
     fn manifests(&self) -> Vec<PathBuf> {
-        let always = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml"].map(|name| self.root.join(name));
+        let always = ["Cargo.toml", "Cargo.lock", "xtask", "xtask/Cargo.toml"].map(|name| self.root.join(name));
         let crates = std::fs::read_dir(self.root.join("crates")).into_iter().flatten().flatten();
-        let others = [".cargo/config.toml", "rust-toolchain.toml"].map(|name| self.root.join(name)).into_iter();
-        let others = crates.map(|entry| entry.path().join("Cargo.toml")).chain(others).filter(|path| path.exists());
-        always.into_iter().chain(others).collect()
+        let crates = crates.flat_map(|entry| [entry.path(), entry.path().join("Cargo.toml")]);
+        let others = [".cargo/config.toml", "rust-toolchain.toml"].map(|name| self.root.join(name));
+        always.into_iter().chain(crates.chain(others).filter(|path| path.exists())).collect()
     }
+}
+
+/// Which file this is: another one under the same name differs, as does the same one written anew.
+#[must_use]
+pub fn identity_of(path: &Path) -> Option<String> {
+    let file = std::fs::metadata(path).ok()?;
+    Some(format!("{} {} {}", file.ino(), file.mtime(), file.mtime_nsec()))
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -114,7 +134,7 @@ fn parse(text: &str) -> Option<Vec<PathBuf>> {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{Build, parse};
+    use super::{Build, Names, parse};
 
     #[test]
     fn the_list_of_sources_is_read_with_blanks_in_names() {
@@ -130,9 +150,10 @@ mod tests {
 
     /// A build whose every file is older than its mark.
     fn built(root: &Path) -> Build {
-        let build = Build::beside(&root.join("target/debug/launcher"), root).expect("a build");
+        let names = Names { program: "xtask", binary: "xtask" };
+        let build = Build::new(root, &root.join("target/debug"), names, Some(String::from("one toolchain")));
         let others = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml", "xtask/src/a b.rs", "crates/x/Cargo.toml"];
-        for path in others.iter().map(|name| root.join(name)).chain([build.launcher.clone(), build.program.clone()]) {
+        for path in others.iter().map(|name| root.join(name)).chain([build.program.clone()]) {
             write(&path);
         }
         let sources = format!("{}: {}/xtask/src/a\\ b.rs\n", build.program.display(), root.display());
@@ -154,9 +175,15 @@ mod tests {
         let all = ["Cargo.toml", "Cargo.lock", "xtask/Cargo.toml", "xtask/src/a b.rs", "crates/x/Cargo.toml"];
         let other = Build { root: root.join("other"), ..built(root) };
         assert!(!other.is_fresh(), "another checkout's");
-        for name in all.iter().chain(&["target/debug/launcher"]) {
+        let other = Build { identity: Some(String::from("another")), ..built(root) };
+        assert!(!other.is_fresh(), "another toolchain's");
+        let nobody = Build { identity: None, ..built(root) };
+        nobody.begin().and_then(|mark| nobody.finish(&mark)).expect("a mark");
+        assert!(!nobody.is_fresh(), "nobody's");
+        for name in all.iter().chain(&["crates/x"]) {
             let build = built(root);
-            let file = std::fs::File::options().append(true).open(root.join(name)).expect("a file");
+            // A folder is opened to be read.
+            let file = std::fs::File::open(root.join(name)).expect("a file");
             file.set_modified(later).expect("a time");
             assert!(!build.is_fresh(), "{name} is newer");
         }

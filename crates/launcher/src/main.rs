@@ -4,13 +4,12 @@
 //! than the command. This package links nothing; when anything is newer than the last build, cargo decides. No verb, no
 //! option and no output lives here.
 
-mod freshness;
 mod process;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use freshness::Build;
+use launcher::freshness::{Build, Names, identity_of};
 use process::CANNOT_BUILD;
 
 fn main() -> ExitCode {
@@ -29,7 +28,9 @@ fn start() -> Result<u8, String> {
     let manifest = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
     let root = manifest.as_deref().and_then(|manifest| manifest.ancestors().nth(2));
     let root = root.ok_or("this is started by `cargo xtask`, not by hand\nhint: cargo xtask --help")?;
-    let build = Build::beside(&this, root).ok_or("this program has no folder")?;
+    let folder = this.parent().ok_or("this program has no folder")?;
+    // Another toolchain and other flags bring another launcher, as old as when it was made.
+    let build = Build::new(root, folder, Names { program: "xtask", binary: "xtask" }, identity_of(&this));
     if !build.is_fresh() {
         let code = process::rebuild(root, &build)?;
         if code != 0 {

@@ -5,7 +5,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::freshness::Build;
+use launcher::environment;
+use launcher::freshness::Build;
 
 /// As cargo ends when it cannot compile.
 pub const CANNOT_BUILD: u8 = 101;
@@ -25,12 +26,7 @@ pub fn rebuild(root: &Path, build: &Build) -> Result<u8, String> {
     if build.program.exists() {
         call.arg("--quiet");
     }
-    let of_package = std::env::vars_os().map(|(name, _)| name).filter(|name| {
-        let name = name.to_string_lossy();
-        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix))
-    });
-    // Build scripts that look at these would run again each time.
-    for name in of_package.collect::<Vec<_>>() {
+    for name in environment::of_package() {
         call.env_remove(name);
     }
     let status = call.status().map_err(|error| format!("cannot start cargo: {error}"));

@@ -14,7 +14,7 @@ const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("worker", &["protocol", "engine"]),
     ("pool", &["protocol", "models"]),
     ("orchestrator", &["protocol"]),
-    ("xtask", &["protocol", "models", "gguf"]),
+    ("xtask", &["protocol", "models", "gguf", "launcher"]),
     ("launcher", &[]),
     ("testkit", &["protocol", "gguf"]),
 ];

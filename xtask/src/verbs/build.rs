@@ -160,11 +160,11 @@ impl Verb {
             Some(checkout) => marks.with_candle(checkout.clone()),
             None => marks,
         };
-        let calls = products.iter().map(|product| binaries::plan(&root, *product, how.profile(), &marks));
-        let calls: Vec<_> = calls.collect();
+        let plans = products.iter().map(|product| binaries::plan(&root, *product, how.profile(), &marks));
+        let plans: Vec<_> = plans.collect();
         if globals.dry_run {
             let before = checkout.iter().map(Checkout::words);
-            let steps = before.chain(calls.iter().map(ToString::to_string));
+            let steps = before.chain(plans.iter().map(|plan| plan.call.to_string()));
             return process::print_plan(output, &steps.collect::<Vec<_>>());
         }
         interrupt::watch()?;
@@ -173,8 +173,8 @@ impl Verb {
             checkout.lay_out()?;
         }
         let mut programs = Vec::new();
-        for (product, call) in products.iter().zip(&calls) {
-            let Built { product, path, stamp } = binaries::build(output, call, *product, Show::All)?;
+        for plan in &plans {
+            let Built { product, path, stamp } = binaries::build(output, plan, Show::All)?;
             if stamp.candle.as_ref() != checkout.as_ref().map(|checkout| &checkout.mark) {
                 let message = format!("`{}` is not stamped for the candle it was built with", path.display());
                 return Err(Failure::coded(ErrorCode::Internal, message));

@@ -120,9 +120,9 @@ impl Args {
         let moment = moment(&root)?;
         let programs = products(&backends);
         let marks = Marks::read_for(&root, &programs)?;
-        let call = |product: &Product| binaries::plan(&root, *product, profile, &marks);
+        let plan = |product: &Product| binaries::plan(&root, *product, profile, &marks);
         if globals.dry_run {
-            let builds = programs.iter().map(|product| call(product).to_string());
+            let builds = programs.iter().map(|product| plan(product).call.to_string());
             let packs = backends.iter().map(|backend| format!("pack {backend} into {}", into.display()));
             return process::print_plan(output, &builds.chain(packs).collect::<Vec<_>>());
         }
@@ -132,7 +132,7 @@ impl Args {
         let stage = Scratch::at(into.join(STAGE)).map_err(elsewhere)?;
         let mut built = Vec::new();
         for product in &programs {
-            built.push(binaries::build(output, &call(product), *product, Show::All)?);
+            built.push(binaries::build(output, &plan(product), Show::All)?);
         }
         let target = cargo::host(&root)?;
         let run = Run { root: &root, output, moment, target: &target, stage: stage.path() };

@@ -124,7 +124,7 @@ impl Args {
         let profile = if self.debug { Profile::Debug } else { Profile::Release };
         let plan = pool::plan(Needs { worker: Some(Backend::Cpu), profile })?;
         if globals.dry_run {
-            let builds = plan.iter().map(|(_, call)| call.to_string());
+            let builds = plan.iter().map(|plan| plan.call.to_string());
             let rest = [format!("ensure model {model}"), spawn_call("llorch-pool".into(), &model).to_string()];
             let steps = builds.chain(rest).chain([String::from("POST /v1/inference")]);
             return process::print_plan(globals.output, &steps.collect::<Vec<_>>());

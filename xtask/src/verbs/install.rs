@@ -132,9 +132,9 @@ impl Args {
             Links::new(&prefix).check_free(&names.collect::<Result<Vec<_>, _>>()?, self.force)?;
         }
         let marks = Marks::read_for(&root, &products)?;
-        let call = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
+        let plan = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {
-            let builds = products.iter().map(|product| call(product).to_string());
+            let builds = products.iter().map(|product| plan(product).call.to_string());
             let copies = products.iter().map(|product| prefix.programs().join(product.installed_name()));
             let copies = copies.map(|path| format!("install {}", path.display()));
             return process::print_plan(output, &builds.chain(copies).collect::<Vec<_>>());
@@ -142,7 +142,7 @@ impl Args {
         interrupt::watch()?;
         let mut built = Vec::new();
         for product in &products {
-            built.push(binaries::build(output, &call(product), *product, Show::All)?);
+            built.push(binaries::build(output, &plan(product), Show::All)?);
         }
         let lock = Lock::take(&prefix, output)?;
         let stage = prefix.stage(&lock)?;

@@ -117,7 +117,7 @@ impl Verb {
         add(if globals.output.json { &["--json"] } else { &[] });
         let plan = pool::plan(needs)?;
         if globals.dry_run {
-            let builds = plan.iter().map(|(_, call)| call.to_string());
+            let builds = plan.iter().map(|plan| plan.call.to_string());
             let ensure = model.iter().map(|(_, id)| format!("ensure model {id}"));
             let call = Call::new("llorch-pool").args(&arguments).to_string();
             return print_plan(globals.output, &builds.chain(ensure).chain([call]).collect::<Vec<_>>());

@@ -18,7 +18,7 @@ impl Workspace {
     fn new() -> Self {
         let workspace = Self { scratch: tempfile::tempdir().expect("a folder") };
         let ours = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout").join("crates/launcher");
-        for name in ["main.rs", "freshness.rs", "process.rs"] {
+        for name in ["main.rs", "lib.rs", "environment.rs", "freshness.rs", "process.rs"] {
             let text = std::fs::read_to_string(ours.join("src").join(name)).expect("a source");
             workspace.write(&format!("crates/launcher/src/{name}"), &text);
         }

@@ -4,6 +4,7 @@ mod outside;
 mod support;
 
 mod build;
+mod build_again;
 mod infer;
 mod interrupt;
 mod launcher;

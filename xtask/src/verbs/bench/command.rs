@@ -34,11 +34,11 @@ impl Args {
         let worker =
             binaries::plan(&root, Product::Worker(protocol::identifiers::Backend::Cpu), Profile::Release, &marks);
         if globals.dry_run {
-            return print_plan(output, &[command, worker].map(|call| call.to_string()));
+            return print_plan(output, &[command, worker].map(|plan| plan.call.to_string()));
         }
         interrupt::watch()?;
-        let llorch = binaries::build(output, &command, Product::Command, Show::Work)?.path;
-        comparison::run_setup(output, &worker)?;
+        let llorch = binaries::build(output, &command, Show::Work)?.path;
+        binaries::build(output, &worker, Show::Work)?;
         let scratch = Scratch::new("bench-command")?;
         let llorch = Call::new(llorch).dir(scratch.path()).env(environment::HOME, scratch.path());
         let xtask = |words: &[&str]| cargo::call(&root).args(["xtask"]).args(words);
@@ -68,7 +68,7 @@ impl Args {
                 "A build with nothing to do",
                 vec![
                     contender("cargo xtask build worker cpu", xtask(&["build", "worker", "cpu"])),
-                    contender("cargo build, the same", worker),
+                    contender("cargo build, the same", worker.call),
                 ],
             ),
             ("Checks of this machine", doctors),

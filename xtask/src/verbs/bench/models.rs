@@ -50,14 +50,14 @@ impl Args {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         let marks = Marks::read(&root)?;
-        let call = binaries::plan(&root, Product::Command, Profile::Release, &marks);
+        let plan = binaries::plan(&root, Product::Command, Profile::Release, &marks);
         let hub = cargo::call(&root).args(["build", "--locked", "--release", "--workspace", "--bin", "fixture-hub"]);
         if globals.dry_run {
-            let steps = [call.to_string(), hub.to_string(), format!("python3 -m pip install {HUB_CLIENT}")];
+            let steps = [plan.call.to_string(), hub.to_string(), format!("python3 -m pip install {HUB_CLIENT}")];
             return print_plan(output, &steps);
         }
         interrupt::watch()?;
-        let llorch = binaries::build(output, &call, Product::Command, Show::Work)?.path;
+        let llorch = binaries::build(output, &plan, Show::Work)?.path;
         run_setup(output, &hub)?;
         let places = Places::from_environment()?;
         let bench = Bench {

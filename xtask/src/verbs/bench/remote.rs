@@ -56,12 +56,12 @@ impl Args {
     /// Sets up, measures, prints, clears away.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
-        let call = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
+        let plan = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
         if globals.dry_run {
-            return print_plan(output, &[call.to_string(), String::from("sshd, ssh, rsync, git on loopback")]);
+            return print_plan(output, &[plan.call.to_string(), String::from("sshd, ssh, rsync, git on loopback")]);
         }
         interrupt::watch()?;
-        let built = binaries::build(output, &call, Product::Command, Show::Work)?.path;
+        let built = binaries::build(output, &plan, Show::Work)?.path;
         // The far side finds it under its installed name, in a folder of its own.
         let bin = crate::scratch::Scratch::new("bench-bin")?;
         let llorch = bin.path().join("llorch");

@@ -52,9 +52,9 @@ impl Args {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         let marks = Marks::read(&root)?;
-        let call = binaries::plan(&root, Product::Command, Profile::Release, &marks);
+        let plan = binaries::plan(&root, Product::Command, Profile::Release, &marks);
         if globals.dry_run {
-            return print_plan(output, &[call.to_string(), String::from("git fast-import, git clone")]);
+            return print_plan(output, &[plan.call.to_string(), String::from("git fast-import, git clone")]);
         }
         comparison::print(output, self.tables(globals)?)
     }
@@ -71,8 +71,8 @@ impl Args {
     pub(super) fn tables(self, globals: &Globals) -> Result<Vec<Table>, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         interrupt::watch()?;
-        let call = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
-        let llorch = binaries::build(output, &call, Product::Command, Show::Work)?.path;
+        let plan = binaries::plan(&root, Product::Command, Profile::Release, &Marks::read(&root)?);
+        let llorch = binaries::build(output, &plan, Show::Work)?.path;
         let scratch = Scratch::at(Places::from_environment()?.cache.path.join("bench/submodules"))?;
         let bench = Bench { output, llorch, rounds: usize::try_from(self.rounds).unwrap_or(usize::MAX), scratch };
         bench.make(&self)?;

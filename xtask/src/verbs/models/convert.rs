@@ -83,7 +83,7 @@ impl Args {
         let entry = resolved.entry;
         let outtype = self.outtype.clone().map_or_else(|| outtype_of(&entry), Ok)?;
         if globals.dry_run {
-            let build = conversion::plan()?.map(|call| call.to_string());
+            let build = conversion::plan()?.map(|plan| plan.call.to_string());
             let steps = [format!("ensure checkpoint {}", entry.id), format!("convert {} to {outtype}", entry.id)];
             return print_plan(output, &build.into_iter().chain(steps).collect::<Vec<_>>());
         }
@@ -110,7 +110,7 @@ impl Args {
         options: &Options,
     ) -> Result<u8, Failure> {
         if globals.dry_run {
-            let build = conversion::plan()?.map(|call| call.to_string());
+            let build = conversion::plan()?.map(|plan| plan.call.to_string());
             let step = format!("convert {} to {}", folder.display(), target.display());
             return print_plan(globals.output, &build.into_iter().chain([step]).collect::<Vec<_>>());
         }

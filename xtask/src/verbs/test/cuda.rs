@@ -65,7 +65,8 @@ pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
     let folder = cargo::target_directory(root)?.join(LINK_FOLDER);
     // Optimised or not, the same libraries are linked; the kernels are NVIDIA's compiler's and the same in both.
     let marks = Marks::read(root)?.with_cuda(toolkit.clone());
-    let call = binaries::plan(root, WORKER, Profile::Debug, &marks).args(["--target-dir".as_ref(), folder.as_os_str()]);
+    let call =
+        binaries::plan(root, WORKER, Profile::Debug, &marks).call.args(["--target-dir".as_ref(), folder.as_os_str()]);
     let program = binaries::compile(output, &call, WORKER, Show::All)?;
     check_needed(&program)?;
     let stamp = binaries::stamp_of(Call::new(&program).env("LD_LIBRARY_PATH", &libraries), WORKER)?;

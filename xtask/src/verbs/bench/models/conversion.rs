@@ -36,8 +36,8 @@ impl Bench {
             return Ok(Vec::new());
         };
         let marks = Marks::read(root)?;
-        let call = binaries::plan(root, Product::Convert, Profile::Release, &marks);
-        let converter = binaries::build(self.output, &call, Product::Convert, Show::Work)?.path;
+        let plan = binaries::plan(root, Product::Convert, Profile::Release, &marks);
+        let converter = binaries::build(self.output, &plan, Show::Work)?.path;
         let script = root.join("crates/convert/tests/golden/make.py");
         let checkpoint = absolute(checkpoint);
         let mut tables = Vec::new();

@@ -1,0 +1,71 @@
+//! When cargo need not be asked: nothing that decides what a program becomes is newer than its last build, or other than it
+//! was then.
+//!
+//! A call of cargo with nothing to do looks at the fingerprint of every library, which costs more than all else in a build
+//! that changes nothing. Whatever is not known here counts as changed. How files are compared lives in crate `launcher`.
+
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use launcher::environment;
+use launcher::freshness::{Build, Names, identity_of};
+
+use super::Plan;
+
+/// Variables that differ from one terminal to the next and that no compiler reads.
+const OF_TERMINAL: [&str; 10] =
+    ["_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "WINDOWID", "TMUX", "TMUX_PANE"];
+/// The same by how they begin; ours decide nothing but for those that a build compiles in.
+const OF_SESSION: [&str; 3] = ["SSH_", "XDG_SESSION_", "LLORCH_"];
+const COMPILED_IN: &str = "LLORCH_BUILD_";
+
+/// The build of this plan, where this command itself lies in a folder of cargo's; its program lies beside it.
+pub fn of(plan: &Plan) -> Option<Build> {
+    let this = std::env::current_exe().ok()?;
+    let is_of_cargo = this.file_name()? == "xtask" && this.with_extension("d").is_file();
+    let folder = this.parent().filter(|_| is_of_cargo)?.with_file_name(plan.profile.folder());
+    let names = Names { program: &plan.product.program_name(), binary: plan.product.binary() };
+    Some(Build::new(&plan.root, &folder, names, identity(&this, plan)))
+}
+
+/// All that decides the result beside the files of the checkout. Another toolchain brings another build of this command.
+fn identity(this: &Path, plan: &Plan) -> Option<String> {
+    let variables = std::env::vars_os().filter(|(name, _)| decides(&name.to_string_lossy()));
+    let hidden: Vec<OsString> = environment::of_package().collect();
+    let mut variables: Vec<_> = variables.filter(|(name, _)| !hidden.contains(name)).collect();
+    variables.sort();
+    // Hashed, because there may be secrets among them.
+    let mut hasher = DefaultHasher::new();
+    variables.hash(&mut hasher);
+    let configurations: Vec<String> = configurations(&plan.root)
+        .filter_map(|path| identity_of(&path).map(|identity| format!("{} {identity}", path.display())))
+        .collect();
+    let command = identity_of(this)?;
+    Some(format!("{}\n{command}\n{:016x}\n{}", plan.call, hasher.finish(), configurations.join("\n")))
+}
+
+fn decides(variable: &str) -> bool {
+    let is_of_session = OF_SESSION.iter().any(|prefix| variable.starts_with(prefix));
+    variable.starts_with(COMPILED_IN) || !(OF_TERMINAL.contains(&variable) || is_of_session)
+}
+
+/// Where cargo looks for its configuration.
+fn configurations(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let above = root.ancestors().map(|folder| folder.join(".cargo"));
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    above.chain(home).flat_map(|folder| ["config.toml", "config"].map(|name| folder.join(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decides;
+
+    #[test]
+    fn what_a_build_may_read_decides_and_a_terminal_does_not() {
+        let deciding = ["RUSTFLAGS", "CC", "PATH", "CARGO_PROFILE_RELEASE_LTO", "LLORCH_BUILD_CANDLE", "HOME"];
+        assert!(deciding.into_iter().all(decides));
+        assert!(!["TERM", "SSH_TTY", "LLORCH_LOG", "SHLVL", "_"].into_iter().any(decides));
+    }
+}

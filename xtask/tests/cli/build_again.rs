@@ -1,0 +1,138 @@
+//! A second build calls the compiler only if something changed: a checkout of a few files, a cargo that writes down its calls.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Home, Outcome, finish};
+
+const SOURCE: &str = "checkout/crates/pool/src/main.rs";
+const PROGRAM: &str = "target/release/llorch-pool";
+
+/// A checkout, this command where its launcher would have it built, and a cargo that makes a pool of one line.
+struct Checkout {
+    home: Home,
+    root: PathBuf,
+}
+
+impl Checkout {
+    fn new() -> Self {
+        let home = Home::new();
+        let root = home.path("checkout");
+        let checkout = Self { home, root };
+        for name in ["Cargo.toml", "Cargo.lock", "catalog.toml", "xtask/Cargo.toml", "crates/pool/Cargo.toml"] {
+            checkout.write(&format!("checkout/{name}"), "");
+        }
+        checkout.write(SOURCE, "");
+        checkout.write("target/debug/xtask.d", "");
+        let command = checkout.home.path("target/debug/xtask");
+        std::fs::copy(env!("CARGO_BIN_EXE_xtask"), &command).expect("a copy");
+        let version = env!("CARGO_PKG_VERSION");
+        let stamp = format!(
+            r#"{{"program":"llorch-pool","version":"{version}","features":[],"commit":"c","target":"t","profile":"release"}}"#
+        );
+        let message = r#"{"reason":"compiler-artifact","target":{"name":"llorch-pool","kind":["bin"]},"fresh":false,"executable":"%s"}"#;
+        let place = checkout.home.path("");
+        checkout.script(
+            "cargo",
+            &format!(
+                "cd '{}' || exit 1\necho \"$*\" >> calls\n[ -e broken ] && exit 101\nmkdir -p target/release\n\
+                 printf '#!/bin/sh\\ncat <<END\\n%s\\nEND\\n' '{stamp}' > {PROGRAM}.new\n\
+                 chmod +x {PROGRAM}.new; mv {PROGRAM}.new {PROGRAM}\n\
+                 echo \"$PWD/{PROGRAM}: $PWD/{SOURCE}\" > {PROGRAM}.d\n\
+                 printf '{message}\\n' \"$PWD/{PROGRAM}\"",
+                place.display()
+            ),
+        );
+        checkout.git(&["init", "--quiet"]);
+        checkout.commit();
+        checkout
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.home.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        self.write(name, &format!("#!/bin/sh\n{text}\n"));
+        std::fs::set_permissions(self.home.path(name), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+
+    fn git(&self, words: &[&str]) {
+        let identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid"];
+        duct::cmd("git", identity.iter().chain(words)).dir(&self.root).stdout_null().run().expect("git");
+    }
+
+    fn commit(&self) {
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", "m"]);
+    }
+
+    fn calls(&self) -> usize {
+        std::fs::read_to_string(self.home.path("calls")).unwrap_or_default().lines().count()
+    }
+
+    fn build(&self, variables: &[(&str, &str)]) -> Outcome {
+        let mut command = self.home.prepared(&self.home.path("target/debug/xtask"), &["build", "pool"]);
+        command.env("CARGO", self.home.path("cargo")).env("CARGO_MANIFEST_DIR", self.root.join("xtask"));
+        command.envs(variables.iter().copied());
+        finish(command.spawn().expect("it starts"))
+    }
+
+    /// It succeeds, and called cargo or did not.
+    #[track_caller]
+    fn assert_asks_cargo(&self, expected: bool, why: &str) {
+        let before = self.calls();
+        let outcome = self.build(&[]);
+        assert_eq!((outcome.code, self.calls() > before), (0, expected), "{why}: {outcome:?}");
+        assert_eq!(Path::new(outcome.stdout.trim()), self.home.path(PROGRAM), "{why}: {outcome:?}");
+        assert_eq!(outcome.stderr.contains("nothing changed"), !expected, "{why}: {outcome:?}");
+    }
+}
+
+#[test]
+fn cargo_is_asked_whenever_anything_changed_and_not_otherwise() {
+    let checkout = Checkout::new();
+    checkout.assert_asks_cargo(true, "the first time");
+    checkout.assert_asks_cargo(false, "nothing changed");
+
+    let changes: [(&str, &dyn Fn()); 7] = [
+        ("a source", &|| checkout.write(SOURCE, "//")),
+        ("the lock", &|| checkout.write("checkout/Cargo.lock", "#")),
+        ("a build script", &|| checkout.write("checkout/crates/pool/build.rs", "")),
+        ("the commit", &|| checkout.commit()),
+        ("cargo's configuration", &|| checkout.write("checkout/.cargo/config.toml", "#")),
+        ("the program", &|| std::fs::remove_file(checkout.home.path(PROGRAM)).expect("a program")),
+        ("this command", &|| checkout.write("target/debug/xtask.moved", "")),
+    ];
+    for (what, change) in changes {
+        change();
+        if what == "this command" {
+            // As another toolchain leaves it: the same name, another file.
+            let (command, moved) = ("target/debug/xtask", "target/debug/xtask.moved");
+            std::fs::copy(checkout.home.path(command), checkout.home.path(moved)).expect("a copy");
+            std::fs::rename(checkout.home.path(moved), checkout.home.path(command)).expect("a name");
+        }
+        checkout.assert_asks_cargo(true, what);
+        checkout.assert_asks_cargo(false, what);
+    }
+
+    let before = checkout.calls();
+    assert_eq!(checkout.build(&[("RUSTFLAGS", "-C debuginfo=2")]).code, 0);
+    assert_eq!(checkout.calls(), before + 1, "other flags");
+    checkout.assert_asks_cargo(true, "no flags again");
+
+    checkout.write("broken", "");
+    checkout.write(SOURCE, "//!");
+    let failed = checkout.build(&[]);
+    assert!(failed.code == 1 && failed.stderr.contains("exit code 101"), "{failed:?}");
+    std::fs::remove_file(checkout.home.path("broken")).expect("it goes");
+    checkout.assert_asks_cargo(true, "the last build failed");
+    checkout.assert_asks_cargo(false, "it was mended");
+    let left: Vec<_> = std::fs::read_dir(checkout.home.path("target/release"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| name.contains("-built."))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
