@@ -88,6 +88,7 @@ in
         // cuda.environment
         // {
           CUDA_COMPUTE_CAP = cuda.capability;
+          LLORCH_BUILD_MINIMUM_DRIVER = toString cuda.minimumDriver;
         };
       postInstall = "mv $out/bin/llorch-worker $out/bin/llorch-worker-cuda";
       meta = meta // {

@@ -278,18 +278,11 @@ pub fn compile(output: Output, call: &Call, product: Product, show: Show) -> Res
         Show::All => output.command(call),
         Show::Work => output.detail(format_args!("$ {call}")),
     }
-    // Paths come from cargo itself: CARGO_TARGET_DIR and its configuration may put them anywhere.
-    let ended = call.clone().args(["--message-format=json-render-diagnostics"]).capture(Group::Own)?;
-    if ended.code != 0 {
-        return Err(call.failed(ended.code).hint("`cargo xtask dev doctor` checks what a build needs"));
-    }
-    let report = Report::parse(&ended.stdout, product.binary());
-    if show == Show::Work && report.is_all_fresh {
+    let compiled = cargo::compile(call, product.binary())?;
+    if show == Show::Work && compiled.is_all_fresh {
         output.take_back_line();
     }
-    report.executable.ok_or_else(|| {
-        Failure::coded(ErrorCode::Internal, format!("cargo built `{}` and did not say where", product.binary()))
-    })
+    Ok(compiled.program)
 }
 
 /// A program that was installed together with this one.
@@ -301,28 +294,6 @@ pub fn beside_this_program(product: Product) -> Result<PathBuf, Failure> {
     }
     let message = format!("`{}` is not there", path.display());
     Err(Failure::new(message).hint("run `cargo xtask install` in a checkout, or run this command inside one"))
-}
-
-/// What cargo's messages say about a build.
-struct Report {
-    executable: Option<PathBuf>,
-    is_all_fresh: bool,
-}
-
-impl Report {
-    fn parse(messages: &[u8], binary: &str) -> Self {
-        let text = String::from_utf8_lossy(messages);
-        let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let mut report = Self { executable: None, is_all_fresh: true };
-        for message in messages.filter(|message| message["reason"] == "compiler-artifact") {
-            report.is_all_fresh &= message["fresh"] == true;
-            let is_binary = message["target"]["name"] == binary && message["target"]["kind"][0] == "bin";
-            if let (true, Some(path)) = (is_binary, message["executable"].as_str()) {
-                report.executable = Some(PathBuf::from(path));
-            }
-        }
-        report
-    }
 }
 
 /// What a program says that it is. `program` is the call that starts it.
@@ -381,7 +352,7 @@ mod tests {
 
     use protocol::identifiers::Backend;
 
-    use super::{Marks, Product, Profile, Report, plan, require_system};
+    use super::{Marks, Product, Profile, plan, require_system};
     use crate::binaries::candle::Checkout;
     use crate::cuda::{Release, Toolkit};
 
@@ -467,15 +438,5 @@ mod tests {
         check(Backend::Metal, "linux", false);
         check(Backend::Metal, "macos", true);
         check(Backend::Cuda, "macos", false);
-    }
-
-    #[test]
-    fn cargo_says_where_the_program_is() {
-        let messages =
-            br#"{"reason":"compiler-artifact","target":{"name":"x","kind":["lib"]},"fresh":true,"executable":null}
-{"reason":"compiler-artifact","target":{"name":"x","kind":["bin"]},"fresh":false,"executable":"/t/release/x"}
-{"reason":"build-finished","success":true}"#;
-        let report = Report::parse(messages, "x");
-        assert_eq!((report.executable.as_deref(), report.is_all_fresh), (Some(Path::new("/t/release/x")), false));
     }
 }

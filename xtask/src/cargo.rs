@@ -1,9 +1,10 @@
-//! Calls of cargo from within `cargo xtask`, and short questions to rustc.
+//! Calls of cargo from within `cargo xtask`, what its messages say, and short questions to rustc.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use launcher::environment;
+use protocol::error::ErrorCode;
 use xshell::{Shell, cmd};
 
 use crate::failure::Failure;
@@ -14,6 +15,44 @@ pub fn call(root: &Path) -> Call {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let call = Call::new(cargo).dir(root);
     environment::of_package().fold(call, Call::env_remove)
+}
+
+/// What cargo's messages say about a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compiled {
+    /// The program that was asked for.
+    pub program: PathBuf,
+    /// Whether there was nothing to do.
+    pub is_all_fresh: bool,
+}
+
+/// Runs a build, in sight of people; where the program `name` (or the example) is then. Paths come from cargo itself:
+/// `CARGO_TARGET_DIR` and its configuration may put them anywhere.
+///
+/// # Errors
+/// It does not compile.
+pub fn compile(call: &Call, name: &str) -> Result<Compiled, Failure> {
+    let ended = call.clone().args(["--message-format=json-render-diagnostics"]).capture(Group::Own)?;
+    if ended.code != 0 {
+        return Err(call.failed(ended.code).hint("`cargo xtask dev doctor` checks what a build needs"));
+    }
+    Compiled::parse(&ended.stdout, name)
+        .ok_or_else(|| Failure::coded(ErrorCode::Internal, format!("cargo built `{name}` and did not say where")))
+}
+
+impl Compiled {
+    fn parse(messages: &[u8], name: &str) -> Option<Self> {
+        let text = String::from_utf8_lossy(messages);
+        let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let (mut program, mut is_all_fresh) = (None, true);
+        for message in messages.filter(|message| message["reason"] == "compiler-artifact") {
+            is_all_fresh &= message["fresh"] == true;
+            // A library of the same name is no executable.
+            let executable = message["executable"].as_str().filter(|_| message["target"]["name"] == name);
+            program = executable.map(PathBuf::from).or(program);
+        }
+        Some(Self { program: program?, is_all_fresh })
+    }
 }
 
 /// The target triple of this machine.
@@ -55,4 +94,24 @@ pub fn shell(root: &Path) -> Result<Shell, Failure> {
     let shell = Shell::new().context("cannot find the working directory")?;
     shell.change_dir(root);
     Ok(shell)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Compiled;
+
+    #[test]
+    fn cargo_says_where_the_program_is() {
+        let messages =
+            br#"{"reason":"compiler-artifact","target":{"name":"x","kind":["lib"]},"fresh":true,"executable":null}
+{"reason":"compiler-artifact","target":{"name":"x","kind":["bin"]},"fresh":false,"executable":"/t/release/x"}
+{"reason":"compiler-artifact","target":{"name":"y","kind":["example"]},"fresh":true,"executable":"/t/examples/y"}
+{"reason":"build-finished","success":true}"#;
+        let compiled = |name| Compiled::parse(messages, name).map(|compiled| (compiled.program, compiled.is_all_fresh));
+        assert_eq!(compiled("x"), Some((Path::new("/t/release/x").into(), false)));
+        assert_eq!(compiled("y"), Some((Path::new("/t/examples/y").into(), false)));
+        assert_eq!(compiled("z"), None);
+    }
 }

@@ -9,6 +9,8 @@ pub mod wheels;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use protocol::stamp::{DriverTooOld, check_driver};
+
 use crate::doctor::ask::ask;
 use crate::failure::Failure;
 use crate::process::{Call, find_on_path};
@@ -199,13 +201,11 @@ fn judge(seen: Seen) -> Result<Toolkit, Failure> {
     }
     let devices = seen.devices.as_deref().map(parse_devices).unwrap_or_default();
     if let Some((_, driver)) = devices.first() {
-        let needed = release.minimum_driver();
-        let major = driver.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        if major.is_some_and(|major| major < needed) {
+        check_driver(release.minimum_driver(), driver).map_err(|DriverTooOld { needed, found }| {
             let message =
-                format!("CUDA {release} compiles for NVIDIA's driver {needed} or newer, this machine has {driver}");
-            return Err(Failure::new(message).hint("update the driver, or name an older toolkit's `nvcc` in NVCC"));
-        }
+                format!("CUDA {release} compiles for NVIDIA's driver {needed} or newer, this machine has {found}");
+            Failure::new(message).hint("update the driver, or name an older toolkit's `nvcc` in NVCC")
+        })?;
     }
     let capability = match seen.named_capability {
         Some(named) => parse_capability(&named).ok_or_else(|| {
@@ -257,7 +257,7 @@ fn number(capability: &str) -> u32 {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{Release, Seen, Toolkit, judge, parse_capability};
+    use super::{DRIVERS, Release, Seen, Toolkit, judge, parse_capability};
 
     const VERSION: &str = "nvcc: NVIDIA (R) Cuda compiler driver\nCuda compilation tools, release 13.0, V13.0.88\n";
 
@@ -311,5 +311,13 @@ mod tests {
         assert_eq!((Release(14, 0).bindings(), Release(11, 2).bindings()), (None, None));
         assert!(parse_capability("120f").is_some());
         assert!(["", "9", "9.0", "90ab", "1234", "a"].iter().all(|text| parse_capability(text).is_none()));
+    }
+
+    #[test]
+    fn the_flake_has_the_same_table_of_drivers() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nix/drivers.nix");
+        let text = std::fs::read_to_string(file).expect("the flake's table");
+        let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("  ")).collect();
+        assert_eq!(rows, DRIVERS.map(|(release, driver)| format!("  \"{release}\" = {driver};")));
     }
 }

@@ -24,6 +24,12 @@ pub fn require() -> Result<PathBuf, Failure> {
     })
 }
 
+/// Where this command puts what it makes for people and not for cargo: below `target` in the checkout, wherever cargo
+/// compiles to.
+pub fn output(root: &Path, name: &str) -> PathBuf {
+    root.join("target").join(name)
+}
+
 fn is_root(folder: &Path) -> bool {
     ["Cargo.toml", "catalog.toml", "xtask/Cargo.toml"].iter().all(|name| folder.join(name).is_file())
 }

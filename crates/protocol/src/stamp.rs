@@ -38,13 +38,20 @@ impl Stamp {
     /// # Errors
     /// The driver is older than the program needs; the words say how old and how new.
     pub fn check_driver(&self, driver: &str) -> Result<(), DriverTooOld> {
-        let major = driver.trim().split('.').next().and_then(|major| major.parse::<u32>().ok());
-        match (self.minimum_driver, major) {
-            (Some(needed), Some(found)) if found < needed => {
-                Err(DriverTooOld { needed, found: driver.trim().to_owned() })
-            }
-            _ => Ok(()),
-        }
+        self.minimum_driver.map_or(Ok(()), |needed| check_driver(needed, driver))
+    }
+}
+
+/// Whether a driver of that version (`580.65.06`) is as new as `needed`, a major version, as far as it can be read.
+///
+/// # Errors
+/// It is older.
+pub fn check_driver(needed: u32, driver: &str) -> Result<(), DriverTooOld> {
+    let driver = driver.trim();
+    let major = driver.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    match major {
+        Some(found) if found < needed => Err(DriverTooOld { needed, found: driver.to_owned() }),
+        _ => Ok(()),
     }
 }
 

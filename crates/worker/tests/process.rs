@@ -240,15 +240,17 @@ fn starts_that_must_not_be() {
         let output = command(&[&common, arguments].concat()).run().expect("it runs");
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, text) = run(&["--backend", "cpu", "--port", &port]);
+    let (code, text) = run(&["--backend", backend().name(), "--port", &port]);
     assert!(code == 1 && text.contains("failed to bind") && text.contains("hint:"), "{code} {text}");
-    let (code, text) = run(&["--backend", "cpu", "--bind", "0.0.0.0"]);
+    let (code, text) = run(&["--backend", backend().name(), "--bind", "0.0.0.0"]);
     assert!(code == 1 && text.contains("API key") && text.contains("hint:"), "{code} {text}");
-    let (code, text) = run(&["--backend", "cuda"]);
-    assert!(code == 1 && text.contains("built for cpu") && text.contains("hint:"), "{code} {text}");
+    let other = if backend() == Backend::Cpu { Backend::Cuda } else { Backend::Cpu };
+    let (code, text) = run(&["--backend", other.name()]);
+    let words = format!("built for {}", backend());
+    assert!(code == 1 && text.contains(&words) && text.contains("hint:"), "{code} {text}");
     let (code, _) = run(&["--backend", "tpu"]);
     assert_eq!(code, 2);
-    let (code, text) = run(&["--backend", "cpu", "--callback-url", "http://127.0.0.1:9/"]);
+    let (code, text) = run(&["--backend", backend().name(), "--callback-url", "http://127.0.0.1:9/"]);
     assert!(code == 1 && text.contains("call back"), "{code} {text}");
 }
 
@@ -258,7 +260,7 @@ fn a_worker_answers_before_its_callback_is_answered() {
     let model = tiny(&directory);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    let arguments = ["--worker-id", "w1", "--backend", "cpu", "--callback-url", &url, "--model"];
+    let arguments = ["--worker-id", "w1", "--backend", backend().name(), "--callback-url", &url, "--model"];
     let expression = command(&[&arguments[..], &[model.to_str().expect("a path")]].concat());
     let handle = expression.env(NONCE_VARIABLE, NONCE).start().expect("the worker starts");
     let (mut connection, _) = listener.accept().expect("the worker calls back");

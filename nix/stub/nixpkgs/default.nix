@@ -86,6 +86,7 @@ let
           cuda_cudart = unfree "cuda_cudart" // {
             stubs = package "cuda_cudart-stubs";
           };
+          cudaMajorMinorVersion = "12.8";
           backendStdenv = assert config.cudaSupport; final.stdenv // { name = "backendStdenv"; };
         };
     };

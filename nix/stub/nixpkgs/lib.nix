@@ -17,6 +17,9 @@ in
   optionalString = condition: text: if condition then text else "";
   concatMapStringsSep = separator: make: list: builtins.concatStringsSep separator (map make list);
   importTOML = path: builtins.fromTOML (builtins.readFile path);
+  versionAtLeast = one: other: builtins.compareVersions one other >= 0;
+  versionOlder = one: other: builtins.compareVersions one other < 0;
+  last = list: builtins.elemAt list (builtins.length list - 1);
   getDev = output "dev";
   getOutput = output;
   licenses.asl20 = "Apache-2.0";

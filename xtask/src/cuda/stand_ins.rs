@@ -51,17 +51,22 @@ const LIBRARIES: [Library; 5] = [
     Library { module: "nvrtc", name: "nvrtc", version: 13, error: 11 },
 ];
 
-/// A toolkit whose compiler compiles nothing, laid out in `folder`.
+/// A toolkit in `folder` whose compiler compiles nothing, once it is laid out.
+pub fn toolkit(folder: &Path) -> Toolkit {
+    let nvcc = folder.join("bin/nvcc");
+    Toolkit { nvcc, root: folder.to_owned(), release: Release(13, 0), capability: String::from("90") }
+}
+
+/// Lays it out.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn compiler(folder: &Path) -> Result<Toolkit, Failure> {
-    let (programs, nvcc) = (folder.join("bin"), folder.join("bin/nvcc"));
-    fs_err::create_dir_all(&programs)?;
-    fs_err::create_dir_all(folder.join("include"))?;
-    fs_err::write(&nvcc, COMPILER)?;
-    fs_err::set_permissions(&nvcc, std::fs::Permissions::from_mode(0o755))?;
-    Ok(Toolkit { nvcc, root: folder.to_owned(), release: Release(13, 0), capability: String::from("90") })
+pub fn lay_out(toolkit: &Toolkit) -> Result<(), Failure> {
+    for name in ["bin", "include"] {
+        fs_err::create_dir_all(toolkit.root.join(name))?;
+    }
+    fs_err::write(&toolkit.nvcc, COMPILER)?;
+    Ok(fs_err::set_permissions(&toolkit.nvcc, std::fs::Permissions::from_mode(0o755))?)
 }
 
 /// Libraries with the names of NVIDIA's functions in them, below `folder`; `bindings` is the source folder of the bindings
@@ -113,7 +118,7 @@ fn functions(bindings: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{compiler, functions};
+    use super::{functions, lay_out, toolkit};
     use crate::process::{Call, Group};
     use crate::scratch::Scratch;
 
@@ -127,7 +132,8 @@ mod tests {
     #[test]
     fn the_compiler_makes_what_is_expected_of_it() {
         let scratch = Scratch::new("nvcc-test").expect("a folder");
-        let toolkit = compiler(&scratch.path().join("a b")).expect("a compiler");
+        let toolkit = toolkit(&scratch.path().join("a b"));
+        lay_out(&toolkit).expect("a compiler");
         let run = |arguments: &[&str]| {
             let ended =
                 Call::new(&toolkit.nvcc).dir(scratch.path()).args(arguments).ask(Group::Own).expect("it starts");

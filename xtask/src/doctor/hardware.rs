@@ -1,6 +1,7 @@
 //! Hardware that a backend needs. It may be absent where no backend of this machine asks for it.
 
 use protocol::identifiers::Backend;
+use protocol::stamp::{DriverTooOld, check_driver};
 
 use super::ask::{NoAnswer, ask};
 use super::{Check, Scene};
@@ -102,12 +103,10 @@ fn toolkit(release: Option<Release>, gpus: &[Gpu], is_asked_for: bool) -> Check 
             (false, true) => Check::ok(NAME, "none; no backend of this machine asks for it"),
         };
     };
-    let minimum = release.minimum_driver();
-    let major = |driver: &str| driver.split('.').next().and_then(|part| part.parse::<u32>().ok());
-    match gpus.first().map(|gpu| gpu.driver.as_str()) {
-        Some(driver) if major(driver).is_some_and(|driver| driver < minimum) => Check::warning(
+    match gpus.first().map(|gpu| check_driver(release.minimum_driver(), &gpu.driver)) {
+        Some(Err(DriverTooOld { needed, found })) => Check::warning(
             NAME,
-            format!("{release} builds for drivers from {minimum} on, this one is {driver}"),
+            format!("{release} builds for drivers from {needed} on, this one is {found}"),
             "update NVIDIA's driver, or install an older toolkit",
         ),
         _ => Check::ok(NAME, release.to_string()),

@@ -1,4 +1,4 @@
-//! One change of a prefix at a time, whoever makes it.
+//! One change of a prefix at a time, whoever makes it; or of another folder.
 
 use std::fs::{File, TryLockError};
 use std::io::ErrorKind;
@@ -15,7 +15,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// A folder that is gone each time it was made is no race.
 const VANISHED_MAX: u32 = 16;
 
-/// The right to change a prefix; ends with this value, or with the process.
+/// The right to change a folder; ends with this value, or with the process.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -27,11 +27,20 @@ impl Lock {
     /// # Errors
     /// The folder cannot be made, or Ctrl-C.
     pub fn take(prefix: &Prefix, output: Output) -> Result<Self, Failure> {
-        let path = prefix.home().join("lock");
+        let other = format!("another install into `{}`", prefix.path().display());
+        Self::take_in(&prefix.home(), &other, output)
+    }
+
+    /// The same in any folder, which whoever holds the lock may remove; `other` is who may have to be waited for.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or Ctrl-C.
+    pub fn take_in(folder: &Path, other: &str, output: Output) -> Result<Self, Failure> {
+        let path = folder.join("lock");
         let (mut has_said, mut vanished) = (false, 0_u32);
         loop {
             interrupt::check()?;
-            make_folder(&prefix.home())?;
+            make_folder(folder)?;
             let mut options = fs_err::OpenOptions::new();
             let file: File = match options.write(true).create(true).truncate(false).open(&path) {
                 Ok(file) => file.into(),
@@ -48,7 +57,7 @@ impl Lock {
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(TryLockError::WouldBlock) => {
                     if !has_said {
-                        output.note(format_args!("waiting for another install into `{}`", prefix.path().display()));
+                        output.note(format_args!("waiting for {other}"));
                         has_said = true;
                     }
                     std::thread::sleep(POLL);

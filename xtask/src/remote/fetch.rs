@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::git;
 use crate::output::size_words;
 use crate::process::Group;
+use crate::workspace;
 
 /// A hash and a target triple.
 const HEADER_BYTES_MAX: usize = 512;
@@ -78,7 +79,7 @@ fn fetch_one(globals: &Globals, connection: &Connection, root: &Path, built: &Ra
     if !is_plain(&built.program) || !built.path.starts_with('/') || built.path.chars().any(char::is_control) {
         return Err(Failure::coded(ErrorCode::Internal, format!("`{host}` names a program that cannot be one")));
     }
-    let folder = root.join("target/remote").join(host);
+    let folder = workspace::output(root, "remote").join(host);
     fs_err::create_dir_all(&folder)?;
     let (partial, path) = (folder.join(format!(".{}.part", built.program)), folder.join(&built.program));
     let bar = globals.output.progress();

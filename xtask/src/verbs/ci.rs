@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{docs, test, tidy};
 use crate::cli::Globals;
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::process::{Call, Group, print_plan};
 use crate::{cargo, interrupt, workspace};
 
@@ -54,34 +55,20 @@ struct Line {
 }
 
 impl Step {
-    fn call(&self, root: &Path) -> Option<Call> {
-        match self {
-            Step::Cargo(arguments) => Some(cargo::call(root).args(*arguments)),
-            Step::Cuda | Step::Tidy | Step::Docs | Step::Tests => None,
-        }
-    }
-
-    fn words(&self, root: &Path) -> String {
-        match self {
-            Step::Cargo(_) => self.call(root).map(|call| call.to_string()).unwrap_or_default(),
-            Step::Cuda => test::cuda::TYPE_CHECK.to_owned(),
+    fn words(&self, root: &Path) -> Result<String, Failure> {
+        Ok(match self {
+            Step::Cargo(arguments) => cargo::call(root).args(*arguments).to_string(),
+            Step::Cuda => test::cuda::TypeCheck::plan(root)?.call.to_string(),
             Step::Tidy => String::from("cargo xtask tidy"),
             Step::Docs => String::from("cargo xtask docs --check"),
             Step::Tests => String::from("cargo xtask test all"),
-        }
+        })
     }
 
     fn run(&self, root: &Path, globals: &Globals) -> Result<(), Failure> {
         let ended = match self {
-            Step::Cargo(_) => match self.call(root) {
-                Some(call) if globals.output.json => call.run_to_stderr(Group::Own)?,
-                Some(call) => call.run(Group::Own)?,
-                None => 0,
-            },
-            Step::Cuda => {
-                test::cuda::type_check(globals.output, root)?;
-                0
-            }
+            Step::Cargo(arguments) => run_call(&cargo::call(root).args(*arguments), globals.output)?,
+            Step::Cuda => run_call(&test::cuda::TypeCheck::plan(root)?.prepare()?, globals.output)?,
             Step::Tidy => {
                 tidy::print(globals, tidy::findings(root)?)?;
                 0
@@ -93,20 +80,29 @@ impl Step {
     }
 }
 
+/// Standard output is for events where those are asked for.
+fn run_call(call: &Call, output: Output) -> Result<u8, Failure> {
+    if output.json { call.run_to_stderr(Group::Own) } else { call.run(Group::Own) }
+}
+
 impl Args {
     /// Runs every step, whatever the others did.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
         if globals.dry_run {
-            return print_plan(output, &STEPS.map(|(_, step)| step.words(&root)));
+            let steps = STEPS.iter().map(|(_, step)| step.words(&root));
+            return print_plan(output, &steps.collect::<Result<Vec<_>, _>>()?);
         }
         interrupt::watch()?;
         let inner = Globals { output: output.without_events(), ..globals.clone() };
         let mut steps = Vec::new();
         for (name, step) in &STEPS {
-            output.command(step.words(&root));
             let started = Instant::now();
-            let message = match step.run(&root, &inner) {
+            let ended = step.words(&root).and_then(|words| {
+                output.command(words);
+                step.run(&root, &inner)
+            });
+            let message = match ended {
                 Ok(()) => None,
                 Err(failure) if failure.is_interrupt() || failure.is_silent => return Err(failure),
                 Err(failure) => {

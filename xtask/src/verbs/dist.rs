@@ -9,11 +9,11 @@ use protocol::stamp::Stamp;
 use serde::Serialize;
 
 use super::install::{fill, products};
-use crate::binaries::{self, Built, Marks, Product, Profile, Show};
+use crate::binaries::{self, Built, Marks, Plan, Product, Profile, Show};
 use crate::cli::Globals;
 use crate::download::absolute;
 use crate::failure::Failure;
-use crate::installation::{files_below, make_folder};
+use crate::installation::{Lock, files_below, make_folder};
 use crate::output::{Output, size_words, transfer_style};
 use crate::process::Group;
 use crate::scratch::Scratch;
@@ -116,7 +116,7 @@ impl Args {
         let (root, output) = (workspace::require()?, globals.output);
         let backends = binaries::chosen(self.backends);
         let profile = if self.debug { Profile::Debug } else { Profile::Release };
-        let into = self.into.as_deref().map_or_else(|| root.join("target/dist"), absolute);
+        let into = self.into.as_deref().map_or_else(|| workspace::output(&root, "dist"), absolute);
         let moment = moment(&root)?;
         let programs = products(&backends);
         let marks = Marks::read_for(&root, &programs)?;
@@ -129,22 +129,17 @@ impl Args {
         interrupt::watch()?;
         let elsewhere = |failure: Failure| failure.hint("choose another folder with `--into PATH`");
         make_folder(&into).map_err(elsewhere)?;
-        let stage = Scratch::at(into.join(STAGE)).map_err(elsewhere)?;
-        let mut built = Vec::new();
-        for product in &programs {
-            built.push(binaries::build(output, &plan(product), Show::All)?);
-        }
+        let other = format!("another run of dist into `{}`", into.display());
+        let lock = Lock::take_in(&into.join(STAGE), &other, output).map_err(elsewhere)?;
         let target = cargo::host(&root)?;
-        let run = Run { root: &root, output, moment, target: &target, stage: stage.path() };
-        let mut lines = Vec::new();
-        for backend in &backends {
-            let is_part = |program: &&Built| !matches!(program.product, Product::Worker(other) if other != *backend);
-            lines.extend(run.pack(*backend, &built.iter().filter(is_part).cloned().collect::<Vec<_>>())?);
-        }
-        if built.iter().any(|program| program.stamp.commit.ends_with("-dirty")) {
-            output.warning("files differ from the commit: nobody else can build what is in these archives");
-        }
-        publish(output, &into, stage.path(), &lines)
+        let stage = into.join(STAGE).join("files");
+        let run = Run { root: &root, output, moment, target: &target, stage: &stage };
+        let plans: Vec<Plan> = programs.iter().map(plan).collect();
+        let made = run.make(&plans, &backends).and_then(|lines| publish(output, &into, &stage, &lines));
+        // With the lock in it; who waits for that makes the folder anew.
+        let _left_to_the_next_run = std::fs::remove_dir_all(into.join(STAGE));
+        drop(lock);
+        made
     }
 }
 
@@ -167,6 +162,23 @@ fn moment(root: &Path) -> Result<u64, Failure> {
 }
 
 impl Run<'_> {
+    /// Builds everything, then packs an archive for each backend, in the stage.
+    fn make(&self, plans: &[Plan], backends: &[Backend]) -> Result<Vec<Line>, Failure> {
+        let _left_by_a_killed_run = std::fs::remove_dir_all(self.stage);
+        make_folder(self.stage)?;
+        let built = plans.iter().map(|plan| binaries::build(self.output, plan, Show::All));
+        let built: Vec<Built> = built.collect::<Result<_, _>>()?;
+        let mut lines = Vec::new();
+        for backend in backends {
+            let is_part = |program: &&Built| !matches!(program.product, Product::Worker(other) if other != *backend);
+            lines.extend(self.pack(*backend, &built.iter().filter(is_part).cloned().collect::<Vec<_>>())?);
+        }
+        if built.iter().any(|program| program.stamp.commit.ends_with("-dirty")) {
+            self.output.warning("files differ from the commit: nobody else can build what is in these archives");
+        }
+        Ok(lines)
+    }
+
     /// One archive and its bill of materials, in the stage.
     fn pack(&self, backend: Backend, built: &[Built]) -> Result<[Line; 2], Failure> {
         let first = &built.first().context("there is nothing to pack")?.stamp;

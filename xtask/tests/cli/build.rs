@@ -1,6 +1,7 @@
 //! What is built, and what is refused before anything runs.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Home, Outcome};
 
@@ -14,13 +15,27 @@ fn machine(programs: &[(&str, &str)]) -> Home {
         std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     }
-    // The machine's own toolkit, if it has one, stays out of sight.
-    let path = std::env::var("PATH").unwrap_or_default();
-    let has_cuda =
-        |folder: &&str| ["nvcc", "nvidia-smi"].iter().any(|name| std::path::Path::new(folder).join(name).exists());
-    let rest: Vec<&str> = path.split(':').filter(|folder| !has_cuda(folder)).collect();
-    let path = format!("{}:{}", folder.display(), rest.join(":"));
+    let own = std::env::var("PATH").unwrap_or_default();
+    let rest = own.split(':').map(|folder| without_toolkit(&home, Path::new(folder)));
+    let path = std::env::join_paths([folder.clone()].into_iter().chain(rest)).expect("a search path");
+    let path = path.into_string().expect("UTF-8");
     home.with("PATH", &path).with("NVCC", "").with("CUDA_HOME", "").with("CUDA_PATH", "").with("CUDA_COMPUTE_CAP", "")
+}
+
+/// The folder, or the same programs without the machine's own toolkit: its neighbours may be git and the compiler.
+fn without_toolkit(home: &Home, folder: &Path) -> PathBuf {
+    const TOOLKIT: [&str; 2] = ["nvcc", "nvidia-smi"];
+    if !TOOLKIT.iter().any(|name| folder.join(name).exists()) {
+        return folder.to_owned();
+    }
+    let copy = home.path("without-toolkit").join(folder.strip_prefix("/").unwrap_or(folder));
+    std::fs::create_dir_all(&copy).expect("a folder");
+    for entry in std::fs::read_dir(folder).expect("a folder of programs").flatten() {
+        if !TOOLKIT.iter().any(|name| entry.file_name() == *name) {
+            std::os::unix::fs::symlink(entry.path(), copy.join(entry.file_name())).expect("a link");
+        }
+    }
+    copy
 }
 
 const NVCC: (&str, &str) = ("nvcc", "echo 'Cuda compilation tools, release 13.0, V13.0.88'");

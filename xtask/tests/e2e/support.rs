@@ -86,24 +86,28 @@ impl Clone {
     #[expect(clippy::disallowed_methods, reason = "tests look at processes from outside")]
     pub fn run(&self, program: &Path, arguments: &[&str]) -> Outcome {
         let mut command = Command::new(program);
-        // What cargo and the test runner tell this test is not meant for the cargo of somebody else.
-        let is_foreign = |name: &str| {
-            ["XDG_", "LLORCH_", "HF_", "CARGO", "NEXTEST", "RUST", "SSH_", "GIT_", "LD_LIBRARY_PATH", "__CARGO"]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        };
-        for (name, _) in std::env::vars().filter(|(name, _)| is_foreign(name)) {
-            command.env_remove(name);
-        }
-        for (name, below_home) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(below_home).into_os_string());
-            command.envs(std::env::var_os(name).or(of_user).map(|folder| (name, folder)));
-        }
+        without_outer(&mut command);
         command.args(arguments).current_dir(self.path("llorch")).process_group(0);
         command.env("HOME", self.path("home")).env("HF_ENDPOINT", self.hub.endpoint());
         command.env("CARGO_TARGET_DIR", self.target.path()).env("CARGO_INCREMENTAL", "0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         finish(command.spawn().expect("it starts"))
+    }
+}
+
+/// What cargo and the test runner tell this test is not meant for the cargo of somebody else; the toolchain is the one here.
+pub fn without_outer(command: &mut Command) {
+    let is_foreign = |name: &str| {
+        ["XDG_", "LLORCH_", "HF_", "CARGO", "NEXTEST", "RUST", "SSH_", "GIT_", "LD_LIBRARY_PATH", "__CARGO"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| is_foreign(name)) {
+        command.env_remove(name);
+    }
+    for (name, below_home) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        let of_user = std::env::var_os("HOME").map(|home| Path::new(&home).join(below_home).into_os_string());
+        command.envs(std::env::var_os(name).or(of_user).map(|folder| (name, folder)));
     }
 }
 

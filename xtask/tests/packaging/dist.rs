@@ -1,5 +1,6 @@
 //! Archives: the same bytes each time, checked by the tools of their readers, and of use where they are unpacked.
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -123,8 +124,19 @@ fn the_bill_of_materials_lists_what_is_linked_and_nothing_else() {
     }
     let without = components.iter().filter(|component| component["hashes"].is_null());
     let ours = without.filter_map(|component| component["name"].as_str()).collect::<Vec<_>>();
-    let expected =
-        ["architectures", "convert", "engine", "gguf", "models", "pool", "protocol", "text", "worker", "xtask"];
+    let expected = [
+        "architectures",
+        "convert",
+        "engine",
+        "gguf",
+        "launcher",
+        "models",
+        "pool",
+        "protocol",
+        "text",
+        "worker",
+        "xtask",
+    ];
     assert_eq!(ours, expected);
 }
 
@@ -153,6 +165,25 @@ fn a_plan_touches_nothing() {
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines.iter().filter(|line| line.contains(" build --locked --release ")).count(), PROGRAMS.len());
     assert!(lines.last().is_some_and(|line| line.starts_with("pack cpu into ")), "{lines:?}");
+}
+
+#[test]
+fn two_runs_into_one_folder_take_turns() {
+    let home = home("one");
+    packed(&home, "alone", &[]);
+    std::fs::create_dir_all(home.path("into/.llorch-dist")).expect("a folder");
+    let other = std::fs::File::create(home.path("into/.llorch-dist/lock")).expect("a file");
+    other.lock().expect("the lock");
+    let into = home.path("into").display().to_string();
+    let mut waiting = home.start_in_checkout(&["dist", "--into", &into, "--backend", "cpu"]);
+    let mut said = BufReader::new(waiting.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(said.any(|line| line.contains("waiting for another run of dist")));
+    assert!(!home.path("into").join(SUMS).exists() && waiting.try_wait().expect("a child").is_none());
+    drop(other);
+    // Read to its end, that the child is not held up.
+    let rest: Vec<String> = said.collect();
+    assert!(waiting.wait().expect("a child").success(), "{rest:?}");
+    assert_same(&home, "into", "alone");
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn a_word_that_is_misspelt_is_an_error() {
         ("nix/shells.nix", "pkgs.strace", "pkgs.sttrace"),
         ("nix/cuda.nix", "cudaPackages.libcublas", "cudaPackages.libcubla"),
         ("nix/cuda.nix", "\"stubs\"", "\"stups\""),
+        ("nix/cuda.nix", "cudaMajorMinorVersion", "cudaMinorVersion"),
         ("flake.nix", "cudaSupport", "cudaSuport"),
         ("nix/build.nix", "cargoBuildFlags", "cargoBuildFlag"),
         ("nix/shells.nix", "packages = tools ++ cuda", "package = tools ++ cuda"),
@@ -174,6 +175,35 @@ fn a_word_that_is_misspelt_is_an_error() {
 }
 
 #[test]
+fn the_cuda_worker_is_stamped_with_the_driver_of_its_toolkit() {
+    if !is_possible() {
+        return;
+    }
+    let environment = Flake::new().value("packages.x86_64-linux.worker-cuda", "made: made.environment");
+    let environment: Value = serde_json::from_str(environment.as_str().expect("a text")).expect("JSON");
+    // The stand-in's toolkit is 12.8.
+    assert_eq!(environment["env"]["LLORCH_BUILD_MINIMUM_DRIVER"], "570", "{environment}");
+}
+
+/// Files that programs and tests below a folder have compiled in.
+fn included(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(included(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source");
+            for call in ["include_str!(\"", "include_bytes!(\""] {
+                let names = text.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+                files.extend(names.map(|name| path.with_file_name(name)).filter(|_| !path.ends_with(file!())));
+            }
+        }
+    }
+    files
+}
+
+#[test]
 fn what_the_flake_calls_the_source_is_all_that_cargo_reads() {
     let text = std::fs::read_to_string(checkout().join("nix/default.nix")).expect("a file");
     let list = text.split_once("unions [").and_then(|(_, rest)| rest.split_once(']')).expect("a list").0;
@@ -182,6 +212,10 @@ fn what_the_flake_calls_the_source_is_all_that_cargo_reads() {
         let name = name.strip_prefix("../").expect("a path of the checkout");
         copy(&checkout().join(name), &home.path("source").join(name));
     }
+    let source = home.path("source");
+    let read = included(&source.join("xtask")).into_iter().chain(included(&source.join("crates")));
+    let missing: Vec<PathBuf> = read.filter(|path| !path.is_file()).collect();
+    assert!(missing.is_empty(), "compiled in, and not of the source: {missing:?}");
     // It opens every module of every target, and every manifest.
     let cargo = std::env::var("CARGO").expect("tests are run by cargo");
     let mut command = home.prepared(Path::new(&cargo), &["fmt", "--all", "--check"]);

@@ -68,7 +68,7 @@ impl Args {
     /// Compiles again and again, prints, records.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (root, output) = (workspace::require()?, globals.output);
-        let bench = Bench { root: &root, output, target: root.join("target/bench-build") };
+        let bench = Bench { root: &root, output, target: workspace::output(&root, "bench-build") };
         if globals.dry_run {
             return print_plan(output, &[bench.build().to_string()]);
         }

@@ -107,7 +107,7 @@ fn selections() -> [(&'static str, Vec<&'static str>); 2] {
 
 /// Where the report of a selection stays, to be looked into.
 fn folder(root: &Path, name: &str) -> PathBuf {
-    root.join("target/coverage").join(name)
+    workspace::output(root, "coverage").join(name)
 }
 
 fn measure(root: &Path, report: &Path, selection: &[&str]) -> Call {
@@ -115,7 +115,7 @@ fn measure(root: &Path, report: &Path, selection: &[&str]) -> Call {
     // A test that says nothing for so long has hung; one of gigabytes takes a minute where lines are counted.
     let call = call.args(["--timeout", "600", "--implicit-test-threads"]);
     // Instrumented, so never in the way of other builds.
-    let call = call.args(["--target-dir".as_ref(), root.join("target/coverage").as_os_str()]);
+    let call = call.args(["--target-dir".as_ref(), workspace::output(root, "coverage").as_os_str()]);
     call.args(["--out", "json", "--output-dir"]).args([report]).args(selection)
 }
 

@@ -26,22 +26,46 @@ const NEEDED: [&str; 4] = ["libcuda.so.1", "libcublas.so.13", "libcudart.so.13",
 /// A model that loads as far as the device.
 const MODEL: &str = "crates/convert/tests/golden/expected/llama-tied.q8_0.gguf";
 
-/// What the cheap lane does, for a plan.
-pub const TYPE_CHECK: &str =
-    "cargo clippy --locked --package engine --package worker --features worker/cuda -- -D warnings";
-
 /// Checks the types of everything that is compiled for cuda only, clippy's opinion included. The compiler that the build
 /// scripts call is a stand-in, so that neither a toolkit nor its minutes are needed.
+pub struct TypeCheck {
+    toolkit: Toolkit,
+    /// What does it.
+    pub call: Call,
+}
+
+impl TypeCheck {
+    /// What is to be done.
+    ///
+    /// # Errors
+    /// Cargo cannot be asked where it compiles to.
+    pub fn plan(root: &Path) -> Result<Self, Failure> {
+        let folder = cargo::target_directory(root)?.join(CHECK_FOLDER);
+        // In one place for good: another path would make the build scripts run again.
+        let toolkit = stand_ins::toolkit(&folder.join("toolkit"));
+        let call = cargo::call(root).args(["clippy", "--locked", "--package", "engine", "--package", "worker"]);
+        let call = call.args(["--features", "worker/cuda"]).args(["--target-dir".as_ref(), folder.as_os_str()]);
+        let call = call.args(["--", "-D", "warnings"]);
+        let call = toolkit.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value));
+        Ok(Self { toolkit, call })
+    }
+
+    /// The call, once what it needs is there.
+    ///
+    /// # Errors
+    /// The target folder cannot be written.
+    pub fn prepare(self) -> Result<Call, Failure> {
+        stand_ins::lay_out(&self.toolkit)?;
+        Ok(self.call)
+    }
+}
+
+/// The cheap lane.
 ///
 /// # Errors
 /// It does not compile, or clippy objects.
 pub fn type_check(output: Output, root: &Path) -> Result<(), Failure> {
-    let folder = cargo::target_directory(root)?.join(CHECK_FOLDER);
-    // In one place for good: another path would make the build scripts run again.
-    let toolkit = stand_ins::compiler(&folder.join("toolkit"))?;
-    let call = cargo::call(root).args(["clippy", "--locked", "--package", "engine", "--package", "worker"]);
-    let call = call.args(["--features", "worker/cuda"]).args(["--target-dir".as_ref(), folder.as_os_str()]);
-    let call = with_variables(call.args(["--", "-D", "warnings"]), &toolkit);
+    let call = TypeCheck::plan(root)?.prepare()?;
     output.command(&call);
     let code = if output.json { call.run_to_stderr(Group::Own)? } else { call.run(Group::Own)? };
     if code == 0 { Ok(()) } else { Err(call.failed(code)) }
@@ -78,10 +102,6 @@ pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
     check_refusal(root, &program, &libraries)?;
     output.note(format_args!("linked: {} (never run on a device)", program.display()));
     Ok(())
-}
-
-fn with_variables(call: Call, toolkit: &Toolkit) -> Call {
-    toolkit.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value))
 }
 
 fn require_programs() -> Result<(), Failure> {

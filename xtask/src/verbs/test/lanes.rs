@@ -1,6 +1,6 @@
 //! Slow lanes: proofs that take too long for every run. They run by name only, never with `all` and never in CI.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -120,15 +120,10 @@ fn list(output: Output) -> Result<u8, Failure> {
 /// The example that `docs/performance.md` has its figures from. It checks what it has written; the memory is checked here.
 fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
     // Beside what is compiled: three gigabytes are too much for many a folder of temporary files.
-    let folder = Scratch::at(root.join("target/lanes/conversion"))?;
+    let folder = Scratch::at(workspace::output(root, "lanes").join("conversion"))?;
     let build = cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", EXAMPLE]);
     output.command(&build);
-    // Where cargo puts it is cargo's to say; what it says to people stays in sight.
-    let built = build.clone().args(["--message-format=json-render-diagnostics"]).capture(Group::Own)?;
-    if built.code != 0 {
-        return Err(build.failed(built.code));
-    }
-    let program = executable(&built.text()).ok_or_else(|| Failure::new("cargo does not say where the example is"))?;
+    let program = cargo::compile(&build, EXAMPLE)?.program;
     let call = Call::new(program).args([folder.path()]);
     output.command(&call);
     let ended = call.capture(Group::Own)?;
@@ -138,13 +133,6 @@ fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
         return Err(call.failed(ended.code));
     }
     judge_conversion(&lines)
-}
-
-/// Where cargo's messages say that the example is.
-fn executable(messages: &str) -> Option<PathBuf> {
-    let messages = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut of_example = messages.filter(|message| message["target"]["name"] == EXAMPLE);
-    of_example.find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 /// Every type has its line, and none took more memory than a conversion may.
@@ -166,17 +154,7 @@ fn judge_conversion(lines: &[String]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use super::{LANES, executable, find, judge_conversion};
-
-    #[test]
-    fn cargo_says_where_the_example_is() {
-        let messages = r#"{"target":{"name":"convert"},"executable":null}
-{"target":{"name":"gpt2_full_size"},"executable":"/t/x"}"#;
-        assert_eq!(executable(messages), Some(PathBuf::from("/t/x")));
-        assert_eq!(executable("{}"), None);
-    }
+    use super::{LANES, find, judge_conversion};
 
     #[test]
     fn lanes_are_found_by_name_and_others_named() {

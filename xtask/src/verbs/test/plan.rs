@@ -100,8 +100,19 @@ impl Tier {
 }
 
 impl Asked<'_> {
-    fn names_package(&self) -> bool {
-        self.extra.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+    /// Packages that were named for the runner: `-p NAME`, `--package=NAME` and the like.
+    fn packages(&self) -> Vec<&str> {
+        let mut arguments = self.extra.iter().map(String::as_str).take_while(|argument| *argument != "--");
+        let mut packages = Vec::new();
+        while let Some(argument) = arguments.next() {
+            let rest = argument.strip_prefix("--package").or_else(|| argument.strip_prefix("-p"));
+            match rest {
+                Some("") => packages.extend(arguments.next()),
+                Some(attached) => packages.push(attached.trim_start_matches('=')),
+                None => {}
+            }
+        }
+        packages
     }
 }
 
@@ -115,7 +126,7 @@ pub fn obstacle(tier: Tier, asked: &Asked, devices: Devices) -> Option<&'static 
         Backend::Cuda if on_device && !devices.has_cuda => Some("there is no CUDA device here"),
         Backend::Metal if on_device && !devices.has_metal => Some("there is no Metal device here"),
         Backend::Cpu | Backend::Cuda | Backend::Metal => {
-            let is_elsewhere = tier == Tier::EndToEnd && asked.names_package();
+            let is_elsewhere = tier == Tier::EndToEnd && !asked.packages().is_empty();
             is_elsewhere.then_some("its tests belong to no package of their own, and one was named")
         }
     }
@@ -134,8 +145,9 @@ pub fn plan(tier: Tier, asked: &Asked) -> Vec<Call> {
     match tier {
         Tier::Unit => vec![runner(tier, asked).args(["--lib", "--bins"]).args(asked.extra)],
         Tier::Integration => {
-            let tests = of_backend(runner(tier, asked), asked.backend).args(["--test", "*"]);
-            vec![of_backend(programs(), asked.backend), without_stories(tests, asked)]
+            let has_worker = asked.packages().is_empty() || asked.packages().contains(&"worker");
+            let tests = with_backend(runner(tier, asked), asked.backend, has_worker).args(["--test", "*"]);
+            vec![with_backend(programs(), asked.backend, true), without_stories(tests, asked)]
         }
         Tier::EndToEnd => vec![programs(), runner(tier, asked).args(["--test", "e2e"]).args(asked.extra)],
         Tier::Smoke => vec![smoke(asked)],
@@ -143,7 +155,7 @@ pub fn plan(tier: Tier, asked: &Asked) -> Vec<Call> {
 }
 
 fn runner(tier: Tier, asked: &Asked) -> Call {
-    let packages: &[&str] = if asked.names_package() { &[] } else { &["--workspace"] };
+    let packages: &[&str] = if asked.packages().is_empty() { &["--workspace"] } else { &[] };
     let call = cargo::call(asked.root);
     match asked.runner {
         Runner::Nextest => {
@@ -155,14 +167,14 @@ fn runner(tier: Tier, asked: &Asked) -> Call {
     }
 }
 
-/// The same call for programs that know another backend than the cpu.
-fn of_backend(call: Call, backend: Backend) -> Call {
-    match backend {
-        Backend::Cpu => call,
-        Backend::Cuda | Backend::Metal => {
-            call.args(["--features", &format!("worker/{backend}")]).env(BACKEND_VARIABLE, backend.name())
-        }
-    }
+/// The same call for programs that know another backend than the cpu. Only where the worker is among what is compiled does
+/// it have a feature for that; tests of other packages start the worker that was built before them.
+fn with_backend(call: Call, backend: Backend, has_worker: bool) -> Call {
+    let call = match backend {
+        Backend::Cpu => return call,
+        Backend::Cuda | Backend::Metal => call.env(BACKEND_VARIABLE, backend.name()),
+    };
+    if has_worker { call.args(["--features", &format!("worker/{backend}")]) } else { call }
 }
 
 /// nextest leaves the stories out by its configuration; the built-in harness is told.
@@ -285,6 +297,14 @@ mod tests {
         let calls: Vec<String> = plan(Tier::Integration, &asked).iter().map(ToString::to_string).collect();
         let is_told = |call: &String| call.starts_with("LLORCH_TEST_BACKEND=cuda ") && call.contains("worker/cuda");
         assert!(calls.iter().all(is_told), "{calls:?}");
+        let has_feature = |extra: &str| {
+            let extra = words(extra);
+            let calls = plan(Tier::Integration, &Asked { extra: &extra, ..asked });
+            assert!(calls[0].to_string().contains("worker/cuda"), "{}", calls[0]);
+            calls[1].to_string().contains("worker/cuda")
+        };
+        assert!(has_feature("") && has_feature("-p worker") && has_feature("--package=pool -pworker name"));
+        assert!(!has_feature("-p gguf") && !has_feature("--package pool"), "it has none");
         let worker = smoke_worker(&asked).expect("a worker").to_string();
         assert!(worker.ends_with("xtask worker start cuda --model smollm2 --json"), "{worker}");
         assert!(!plan(Tier::Smoke, &asked)[0].to_string().contains("--model"), "a worker has its model");

@@ -10,6 +10,7 @@ use super::junit::{Report, Timed, parse, single, slowest};
 use super::plan::Tier;
 use crate::failure::Failure;
 use crate::output::{Output, neutralise, table};
+use crate::workspace;
 
 /// How many of the slowest tests are shown.
 const SLOWEST: usize = 10;
@@ -159,14 +160,18 @@ impl<'a> Files<'a> {
     }
 
     fn of_runner(&self) -> PathBuf {
-        self.root.join("target/nextest").join(self.tier.profile()).join("junit.xml")
+        workspace::output(self.root, "nextest").join(self.tier.profile()).join("junit.xml")
     }
 
     fn kept(&self) -> PathBuf {
-        self.root.join("target/tests").join(self.tier.name()).with_extension("xml")
+        self.folder().join(self.tier.name()).with_extension("xml")
+    }
+
+    fn folder(&self) -> PathBuf {
+        workspace::output(self.root, "tests")
     }
 
     fn make_folder(&self) -> Result<(), Failure> {
-        Ok(fs_err::create_dir_all(self.root.join("target/tests"))?)
+        Ok(fs_err::create_dir_all(self.folder())?)
     }
 }

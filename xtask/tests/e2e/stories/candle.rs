@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
+use crate::support::{root, without_outer};
+
 /// Part of an error of candle's that every worker contains, and what the branch makes of it.
 const WORDS: (&str, &str) = ("unexpected rank, expected", "unexpected rank (metal-fixes), expected");
 
@@ -37,13 +39,7 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "tests look at processes from outside")]
     fn run(&self, program: &str, folder: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(program);
-        // What cargo and the test runner tell this test is not meant for the cargo that is started here.
-        let is_foreign = |name: &str| {
-            name != "CARGO_HOME" && ["LLORCH_", "CARGO", "NEXTEST", "GIT_"].iter().any(|start| name.starts_with(start))
-        };
-        std::env::vars().filter(|(name, _)| is_foreign(name)).for_each(|(name, _)| {
-            command.env_remove(name);
-        });
+        without_outer(&mut command);
         command
             .env("CARGO_TARGET_DIR", self.path("target"))
             .env("CARGO_INCREMENTAL", "0")
@@ -69,10 +65,6 @@ fn text_of(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root")
 }
 
 /// This checkout as it is, a repository of candle, and a clone whose submodule that repository is.

@@ -1,11 +1,17 @@
 //! Fresh clone → setup → build → test.
 
+use std::path::Path;
+
 use crate::support::{Clone, MODEL};
 
 #[test]
 fn a_fresh_clone_is_set_up_built_and_tested() {
     let clone = Clone::new();
-    clone.xtask(&["dev", "setup", "--yes"]);
+    // It ends with doctor's verdict on this machine, which need not be a good one.
+    let setup = clone.run(Path::new("cargo"), &["xtask", "dev", "setup", "--yes"]);
+    let doctor = clone.run(Path::new("cargo"), &["xtask", "dev", "doctor"]);
+    assert_eq!(setup.code, doctor.code, "{setup:?}\n{doctor:?}");
+    assert!(setup.stdout.contains("rust "), "no checks at the end: {setup:?}");
     assert!(clone.path("home/.config/llorch/config.toml").is_file());
     assert!(clone.path("home/.local/share/llorch/models").join(MODEL).join("manifest.json").is_file());
 
