@@ -1,30 +1,28 @@
 //! Building the programs: one cargo call each, unless nothing changed; a stamp passed in, the stamp of the result checked.
 //!
 //! The plan is pure; `build`, `infer`, `worker`, `test` and `install` share it. What a build for cuda needs of the machine is
-//! found in `cuda.rs`; building against a checkout of candle is `binaries/candle.rs`.
+//! found in `cuda.rs`; building against a checkout of candle is `binaries/candle.rs`, reading stamps `binaries/stamp.rs`.
 
 pub mod candle;
 mod freshness;
+pub mod stamp;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use launcher::freshness::Build;
-use protocol::error::ErrorCode;
 use protocol::identifiers::Backend;
 use protocol::stamp::Stamp;
 
-use crate::cuda::{self, Toolkit};
+use crate::cuda::Toolkit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::process::{Call, Group};
+use crate::process::Call;
 use crate::{cargo, git};
 
 /// Backends this version can build a worker for, on some machine. A new one is a row here and in `engine`.
 pub const BACKENDS: [Backend; 3] = [Backend::Cpu, Backend::Cuda, Backend::Metal];
-/// Where a program that does not start finds what it lacks.
-const DRIVER_HINT: &str = "NVIDIA's driver brings `libcuda.so.1`, its toolkit the others: `cargo xtask dev doctor --backend cuda` looks for both";
 
 /// A program of the workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +65,8 @@ pub struct Plan {
     /// The call that builds it.
     pub call: Call,
     root: PathBuf,
+    /// What a worker for cuda is compiled with.
+    toolkit: Option<Toolkit>,
 }
 
 /// A program that was built and checked.
@@ -201,7 +201,8 @@ pub fn chosen(asked: Vec<Backend>) -> Vec<Backend> {
 
 /// How one program is built.
 pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Plan {
-    Plan { product, profile, call: build_call(root, product, profile, marks), root: root.to_owned() }
+    let toolkit = marks.cuda.clone().filter(|_| product == Product::Worker(Backend::Cuda));
+    Plan { product, profile, call: build_call(root, product, profile, marks), root: root.to_owned(), toolkit }
 }
 
 fn build_call(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
@@ -240,8 +241,7 @@ pub fn build(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> 
     let product = plan.product;
     let known = freshness::of(plan);
     if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
-        let stamp = stamp_of(Call::new(&known.program), product)?;
-        check_stamp(product, &known.program, &stamp)?;
+        let stamp = stamp::read_built(&known.program, plan)?;
         if show == Show::All {
             output.note(format_args!("nothing changed since `{}` was built", product.program_name()));
         }
@@ -263,8 +263,7 @@ pub fn build(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> 
 fn build_anew(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> {
     let product = plan.product;
     let path = compile(output, &plan.call, product, show)?;
-    let stamp = stamp_of(Call::new(&path), product)?;
-    check_stamp(product, &path, &stamp)?;
+    let stamp = stamp::read_built(&path, plan)?;
     let path = match product {
         Product::Worker(_) => name_after_backend(&path, product)?,
         Product::Pool | Product::Convert | Product::Command => path,
@@ -294,40 +293,6 @@ pub fn beside_this_program(product: Product) -> Result<PathBuf, Failure> {
     }
     let message = format!("`{}` is not there", path.display());
     Err(Failure::new(message).hint("run `cargo xtask install` in a checkout, or run this command inside one"))
-}
-
-/// What a program says that it is. `program` is the call that starts it.
-pub fn stamp_of(program: Call, product: Product) -> Result<Stamp, Failure> {
-    let call = program.args(["--version", "--json"]);
-    let ended = call.ask(Group::Own)?;
-    if ended.code != 0 {
-        // A program for a device is linked with libraries of its driver, and this machine need not have one.
-        let hint = (product == Product::Worker(Backend::Cuda)).then(|| DRIVER_HINT.to_owned());
-        return Err(call.failed(ended.code).known(ended.complaints()).maybe_hint(hint));
-    }
-    serde_json::from_str(ended.text().trim())
-        .map_err(|error| Failure::coded(ErrorCode::Internal, format!("`{call}` does not print a stamp: {error}")))
-}
-
-/// The backend that was asked for, and one that runs under the driver of this machine.
-pub fn check_stamp(product: Product, path: &Path, stamp: &Stamp) -> Result<(), Failure> {
-    let expected = match product {
-        Product::Worker(backend) => Some(backend),
-        Product::Pool | Product::Convert | Product::Command => None,
-    };
-    if stamp.backend != expected {
-        let words = |backend: Option<Backend>| {
-            backend.map_or_else(|| String::from("no backend"), |backend| format!("`{backend}`"))
-        };
-        let (found, expected) = (words(stamp.backend), words(expected));
-        let message = format!("`{}` is stamped for {found}, expected {expected}", path.display());
-        return Err(Failure::coded(ErrorCode::Internal, message));
-    }
-    let fits = cuda::driver().map_or(Ok(()), |driver| stamp.check_driver(&driver));
-    fits.map_err(|error| {
-        let failure = Failure::new(format!("`{}` cannot run here: {error}", path.display()));
-        failure.hint("update NVIDIA's driver, or build with an older toolkit, its `nvcc` named in NVCC")
-    })
 }
 
 /// Gives the program a second name, `llorch-worker-<backend>`: the next backend's build takes the first one away.

@@ -87,3 +87,40 @@ fn plans_for_devices_come_from_what_is_here() {
         assert!(!without.stdout.contains("--features"), "{without:?}");
     }
 }
+
+#[test]
+fn a_machine_that_compiles_for_cuda_needs_no_driver() {
+    let home = machine(&[]);
+    for (name, text) in [("bin/nvcc", "#!/bin/sh\necho 'release 13.0, V13.0.88'\n"), ("lib64/stubs/libcuda.so", "")] {
+        let path = home.path("toolkit").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    // As the loader: without the driver's library nothing starts.
+    let stamp = r#"{"program":"llorch-worker","version":"0","backend":"cuda","features":["cuda"],"commit":"c","target":"t","profile":"release"}"#;
+    let worker = format!(
+        "for folder in $(echo \"$LD_LIBRARY_PATH\" | tr : ' '); do\n  [ -e $folder/libcuda.so.1 ] && exec echo '{stamp}'\ndone\n\
+         echo 'error while loading shared libraries: libcuda.so.1' >&2; exit 127"
+    );
+    let program = home.path("programs/llorch-worker");
+    let message = r#"{"reason":"compiler-artifact","target":{"name":"llorch-worker","kind":["bin"]},"fresh":false,"executable":"%s"}"#;
+    for (name, text) in [("llorch-worker", worker), ("cargo", format!("printf '{message}\\n' '{}'", program.display()))]
+    {
+        let path = home.path("programs").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a script");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let (cargo, toolkit) = (home.path("programs/cargo"), home.path("toolkit"));
+    let home = home
+        .with("CARGO", &cargo.display().to_string())
+        .with("CUDA_HOME", &toolkit.display().to_string())
+        .with("CUDA_COMPUTE_CAP", "86");
+    let build = || home.run_in_checkout(&["build", "worker", "cuda"]);
+    let built = build();
+    assert_eq!(built.code, 0, "{built:?}");
+    assert_eq!(built.stdout.trim(), home.path("programs/llorch-worker-cuda").display().to_string());
+    // Where the toolkit has none, the loader's own words are passed on.
+    std::fs::remove_file(toolkit.join("lib64/stubs/libcuda.so")).expect("a file");
+    assert_refused(&build(), 1, &["loading shared libraries: libcuda.so.1", "doctor --backend cuda"]);
+}

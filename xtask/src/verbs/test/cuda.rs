@@ -93,7 +93,7 @@ pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
         binaries::plan(root, WORKER, Profile::Debug, &marks).call.args(["--target-dir".as_ref(), folder.as_os_str()]);
     let program = binaries::compile(output, &call, WORKER, Show::All)?;
     check_needed(&program)?;
-    let stamp = binaries::stamp_of(Call::new(&program).env("LD_LIBRARY_PATH", &libraries), WORKER)?;
+    let stamp = binaries::stamp::read(Call::new(&program).env("LD_LIBRARY_PATH", &libraries), WORKER)?;
     if (stamp.backend, stamp.minimum_driver) != (Some(Backend::Cuda), Some(toolkit.release.minimum_driver()))
         || stamp.features != ["cuda"]
     {
