@@ -40,8 +40,7 @@ pub enum Verb {
     Uninstall(uninstall::Args),
     Completions(completions::Args),
     Man(man::Args),
-    #[command(subcommand)]
-    Test(test::Verb),
+    Test(test::Args),
     #[command(subcommand)]
     Bench(bench::Verb),
     Ci(ci::Args),
@@ -67,7 +66,7 @@ impl Verb {
             Verb::Uninstall(args) => args.run(globals),
             Verb::Completions(args) => args.run(globals),
             Verb::Man(args) => args.run(globals),
-            Verb::Test(verb) => verb.run(globals),
+            Verb::Test(args) => args.run(globals),
             Verb::Bench(verb) => verb.run(globals),
             Verb::Ci(args) => args.run(globals),
             Verb::Tidy(args) => args.run(globals),

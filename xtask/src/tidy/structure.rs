@@ -6,7 +6,7 @@ use super::{Checkout, Finding};
 /// Files of xtask that may name the worker's program: they build it and install it.
 const NAME_THE_WORKER: [&str; 2] = ["xtask/src/binaries.rs", "xtask/src/verbs/install.rs"];
 /// Modules that decide and do nothing else: a file, or a folder with all below it. Those of this command are what
-/// `test unit --coverage` counts of it.
+/// `test --coverage` counts of it.
 pub const PURE: [&str; 21] = [
     "crates/architectures/src/",
     "crates/engine/src/sampling.rs",

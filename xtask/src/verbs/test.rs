@@ -37,18 +37,31 @@ const MODEL_VARIABLE: &str = "LLORCH_TEST_MODEL";
 /// CI or with --yes; else it names the command). Says which tiers it skipped and
 /// why. What follows `--` goes to the test runner: cargo-nextest where it is installed, `cargo test` where not. Ends with the
 /// slowest tests; nextest's reports are JUnit files, `target/tests/TIER.xml`. With --json a line a tier.
-#[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:
+#[derive(Debug, clap::Args)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "Examples:
   cargo xtask test all
   cargo xtask test unit -- -p gguf
   cargo xtask test integration -- workers
-  cargo xtask test unit --coverage")]
-pub enum Verb {
+  cargo xtask test --coverage"
+)]
+pub struct Args {
+    /// Instead of a tier: measure which lines tests reach, of the libraries and of this command's decisions; fails below 90 %
+    #[arg(long)]
+    coverage: bool,
+    #[command(subcommand)]
+    which: Option<Which>,
+}
+
+/// Which tests.
+#[derive(Debug, Subcommand)]
+enum Which {
     /// Tests beside the code
     #[command(after_help = "Examples:
   cargo xtask test unit
   cargo xtask test unit -- -p gguf")]
-    Unit(UnitArgs),
+    Unit(Extra),
     /// Tests that start programs and servers
     #[command(after_help = "Examples:
   cargo xtask test integration
@@ -75,16 +88,6 @@ pub enum Verb {
   cargo xtask test all --remote workstation --sync")]
     All(IntegrationArgs),
     Lane(lanes::Args),
-}
-
-/// Of the tier `unit`.
-#[derive(Debug, clap::Args)]
-pub struct UnitArgs {
-    /// Measure which lines of the libraries tests reach, integration tests included; fails below 90 %
-    #[arg(long, conflicts_with = "arguments")]
-    coverage: bool,
-    #[command(flatten)]
-    extra: Extra,
 }
 
 /// Of tiers that start workers.
@@ -126,17 +129,30 @@ struct Provided {
     missing: Missing,
 }
 
-impl Verb {
+impl Args {
     /// Runs what was asked for.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
+        match (self.which, self.coverage) {
+            (Some(which), false) => which.run(globals),
+            (None, true) => coverage::run(globals),
+            (Some(_), true) => {
+                let failure = Failure::usage("`--coverage` measures what all tests reach together, not a tier");
+                Err(failure.hint("cargo xtask test --coverage"))
+            }
+            (None, false) => Err(Failure::usage("which tests?").hint("cargo xtask test all")),
+        }
+    }
+}
+
+impl Which {
+    fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let (tiers, backend, extra) = match self {
-            Verb::Lane(args) => return args.run(globals),
-            Verb::Unit(UnitArgs { coverage: true, .. }) => return coverage::run(globals),
-            Verb::Unit(UnitArgs { extra, .. }) => (vec![Tier::Unit], Backend::Cpu, extra.arguments),
-            Verb::Integration(args) => (vec![Tier::Integration], args.on.backend, args.extra.arguments),
-            Verb::Smoke(on) => (vec![Tier::Smoke], on.backend, Vec::new()),
-            Verb::EndToEnd(extra) => (vec![Tier::EndToEnd], Backend::Cpu, extra.arguments),
-            Verb::All(args) => (Tier::ALL.to_vec(), args.on.backend, args.extra.arguments),
+            Which::Lane(args) => return args.run(globals),
+            Which::Unit(extra) => (vec![Tier::Unit], Backend::Cpu, extra.arguments),
+            Which::Integration(args) => (vec![Tier::Integration], args.on.backend, args.extra.arguments),
+            Which::Smoke(on) => (vec![Tier::Smoke], on.backend, Vec::new()),
+            Which::EndToEnd(extra) => (vec![Tier::EndToEnd], Backend::Cpu, extra.arguments),
+            Which::All(args) => (Tier::ALL.to_vec(), args.on.backend, args.extra.arguments),
         };
         run_tiers(globals, &tiers, backend, &extra)
     }

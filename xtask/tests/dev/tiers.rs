@@ -80,11 +80,17 @@ fn what_could_be_installed_is_missing_on_a_desk_and_a_failure_in_ci() {
 
 #[test]
 fn what_measures_lines_is_named_or_installed() {
-    let outcome = machine().run(&["test", "unit", "--coverage"]);
+    let outcome = machine().run(&["test", "--coverage"]);
     assert!(outcome.code == 1 && outcome.stderr.contains("`cargo-tarpaulin` is not installed"), "{outcome:?}");
+    for (words, said) in [(vec!["test", "--coverage", "unit"], "not a tier"), (vec!["test", "--json"], "which tests?")]
+    {
+        let refused = machine().run(&words);
+        let has_said = [&refused.stdout, &refused.stderr].iter().any(|text| text.contains(said));
+        assert!(refused.code == 2 && has_said, "{refused:?}");
+    }
     let log = "[ \"$1\" = install ] && echo \"$*\" > log; exit 3";
     let machine = machine().program("cargo", log);
-    let outcome = machine.run(&["test", "unit", "--coverage", "--yes"]);
+    let outcome = machine.run(&["test", "--coverage", "--yes"]);
     assert_eq!(outcome.code, 1, "{outcome:?}");
     let call = machine.read("work/log");
     assert!(call.starts_with("install cargo-tarpaulin --version 0.37.5 --locked --root "), "{call}");

@@ -1,4 +1,4 @@
-//! `test unit --coverage`: which lines tests reach, measured by cargo-tarpaulin, with a table and a threshold.
+//! `test --coverage`: which lines tests reach, measured by cargo-tarpaulin, with a table and a threshold.
 //!
 //! What is measured are the libraries that read what others wrote, and those modules of this command that only decide
 //! (tidy's list).
@@ -130,7 +130,7 @@ fn provide_program(globals: &Globals, root: &Path) -> Result<Option<std::ffi::Os
     if !folder.join(PROGRAM).is_file() {
         if !(globals.yes || needs::is_ci()) {
             let failure = Failure::new(format!("`{PROGRAM}` is not installed"));
-            return Err(failure.hint("cargo xtask test unit --coverage --yes"));
+            return Err(failure.hint("cargo xtask test --coverage --yes"));
         }
         let call =
             cargo::call(root).args(["install", PROGRAM, "--version", VERSION, "--locked", "--root"]).args([&tools]);
