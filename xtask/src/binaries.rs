@@ -207,7 +207,7 @@ pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> P
 
 fn build_call(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Call {
     let call = match &marks.candle {
-        Some(checkout) => checkout.build_call(),
+        Some(checkout) => checkout.workspace.call("build"),
         None => cargo::call(root).args(["build", "--locked"]),
     };
     let call = match profile {
@@ -320,6 +320,7 @@ mod tests {
     use super::{Marks, Product, Profile, plan, require_system};
     use crate::binaries::candle::Checkout;
     use crate::cuda::{Release, Toolkit};
+    use crate::second_workspace::SecondWorkspace;
 
     fn marks() -> Marks {
         Marks { commit: "c0ffee-dirty".to_owned(), target: "x-y-z".to_owned(), cuda: None, candle: None }
@@ -375,12 +376,12 @@ mod tests {
 
     #[test]
     fn a_checkout_of_candle_has_a_workspace_and_a_target_folder_of_its_own() {
-        let checkout = Checkout {
-            crates: vec![(String::from("candle-core"), PathBuf::from("/r/reference/candle/candle-core"))],
-            mark: String::from("59f8e903"),
+        let workspace = SecondWorkspace {
             root: PathBuf::from("/r"),
             place: PathBuf::from("/r/target/with-candle"),
+            replaced: vec![(String::from("candle-core"), PathBuf::from("/r/reference/candle/candle-core"))],
         };
+        let checkout = Checkout { mark: String::from("59f8e903"), workspace };
         check_plan(
             Product::Worker(Backend::Cpu),
             Profile::Debug,

@@ -84,6 +84,18 @@ pub fn metadata(root: &Path, arguments: &[&str]) -> Result<serde_json::Value, Fa
     Ok(serde_json::from_slice(&ended.stdout).context("cargo's metadata cannot be read")?)
 }
 
+/// The folder of a package's sources, as cargo unpacked them.
+///
+/// # Errors
+/// It is not among the packages of `metadata`.
+pub fn package_folder(metadata: &serde_json::Value, name: &str) -> Result<PathBuf, Failure> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let mut named = packages.filter(|package| package["name"] == name);
+    let manifest = named.find_map(|package| package["manifest_path"].as_str());
+    let folder = manifest.and_then(|manifest| Path::new(manifest).parent());
+    folder.map(Path::to_owned).ok_or_else(|| Failure::new(format!("cargo knows no `{name}` among the dependencies")))
+}
+
 /// Whether cargo-nextest is installed.
 pub fn has_nextest(root: &Path) -> bool {
     shell(root).is_ok_and(|shell| cmd!(shell, "cargo nextest --version").quiet().ignore_stderr().read().is_ok())

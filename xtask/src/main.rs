@@ -24,7 +24,9 @@ mod doctor;
 mod download;
 mod inference;
 mod installation;
+mod metal;
 mod pool;
+mod second_workspace;
 mod side_by_side;
 mod tidy;
 

@@ -1,37 +1,27 @@
 //! Building a worker against a checkout of candle instead of the released crates, to try one of its branches.
 //!
-//! Cargo knows one lock file a workspace, and the committed one must not change: so the build runs in a second workspace in
-//! the target folder, made of links to this one's sources and a copy of its manifest and lock. Programs and compiled crates
-//! stay in that folder too. What the checkout replaces is said on cargo's command line, never in a manifest.
+//! It runs in a workspace of its own (`second_workspace.rs`), in which the checkout's crates replace the released ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
 use crate::failure::Failure;
-use crate::process::{Call, Group};
+use crate::process::Group;
+use crate::second_workspace::SecondWorkspace;
 use crate::{cargo, git};
 
 /// What is patched: the crates of the lock that candle's repository holds.
 const FAMILY: &str = "candle-";
 /// The folder below cargo's target folder.
 const FOLDER: &str = "with-candle";
-/// What the second workspace has links to.
-const LINKS: [&str; 4] = ["crates", "xtask", "catalog.toml", "rust-toolchain.toml"];
-/// What it has copies of: cargo finds a workspace by where its manifest lies, and changes its lock.
-const COPIES: [&str; 2] = ["Cargo.toml", "Cargo.lock"];
-
 /// A checkout of candle whose crates are of the versions that are needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
-    /// Name and folder of each crate that it replaces.
-    pub crates: Vec<(String, PathBuf)>,
     /// Its commit, `-dirty` appended if files differ.
     pub mark: String,
-    /// The root of this workspace.
-    pub root: PathBuf,
-    /// The folder of all that is built with it.
-    pub place: PathBuf,
+    /// Where it is built with.
+    pub workspace: SecondWorkspace,
 }
 
 impl Checkout {
@@ -64,49 +54,8 @@ impl Checkout {
             crates.push((name.clone(), folder.join(name)));
         }
         let place = cargo::target_directory(root)?.join(FOLDER);
-        Ok(Self { crates, mark: mark(&folder)?, root: root.to_owned(), place })
-    }
-
-    /// What is done before the build, for a plan.
-    pub fn words(&self) -> String {
-        format!("copy {}, link {} into {}", COPIES.join(" "), LINKS.join(" "), self.workspace().display())
-    }
-
-    /// Makes the second workspace, its lock a fresh copy.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn lay_out(&self) -> Result<(), Failure> {
-        let workspace = self.workspace();
-        fs_err::create_dir_all(&workspace)?;
-        for name in COPIES {
-            fs_err::copy(self.root.join(name), workspace.join(name))?;
-        }
-        for name in LINKS.into_iter().filter(|name| self.root.join(name).exists()) {
-            let (target, link) = (self.root.join(name), workspace.join(name));
-            if std::fs::read_link(&link).is_ok_and(|found| found == target) {
-                continue;
-            }
-            let _of_another_checkout = std::fs::remove_file(&link);
-            fs_err::os::unix::fs::symlink(target, link)?;
-        }
-        Ok(())
-    }
-
-    /// `cargo build` in the second workspace, the crates replaced. Not `--locked`: a path has no checksum, and that is the
-    /// change of the lock.
-    pub(super) fn build_call(&self) -> Call {
-        let call = cargo::call(&self.workspace()).args(["build"]);
-        let call = self.crates.iter().fold(call, |call, (name, folder)| {
-            // A JSON string is a TOML string.
-            let folder = serde_json::Value::from(folder.to_string_lossy());
-            call.args(["--config", &format!("patch.crates-io.{name}.path={folder}")])
-        });
-        call.args(["--target-dir".as_ref(), self.place.as_os_str()])
-    }
-
-    fn workspace(&self) -> PathBuf {
-        self.place.join("workspace")
+        let workspace = SecondWorkspace { root: root.to_owned(), place, replaced: crates };
+        Ok(Self { mark: mark(&folder)?, workspace })
     }
 }
 

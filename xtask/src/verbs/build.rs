@@ -163,14 +163,14 @@ impl Verb {
         let plans = products.iter().map(|product| binaries::plan(&root, *product, how.profile(), &marks));
         let plans: Vec<_> = plans.collect();
         if globals.dry_run {
-            let before = checkout.iter().map(Checkout::words);
+            let before = checkout.iter().map(|checkout| checkout.workspace.words());
             let steps = before.chain(plans.iter().map(|plan| plan.call.to_string()));
             return process::print_plan(output, &steps.collect::<Vec<_>>());
         }
         interrupt::watch()?;
         if let Some(checkout) = &checkout {
-            output.command(checkout.words());
-            checkout.lay_out()?;
+            output.command(checkout.workspace.words());
+            checkout.workspace.lay_out()?;
         }
         let mut programs = Vec::new();
         for plan in &plans {

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use protocol::identifiers::Backend;
 use serde::Serialize;
 
+use super::test::types::TypeCheck;
 use super::{docs, test, tidy};
 use crate::cli::Globals;
 use crate::failure::Failure;
@@ -14,7 +16,7 @@ use crate::{cargo, interrupt, workspace};
 
 /// Run everything that CI runs
 ///
-/// Formatting, clippy, the types of what is compiled for cuda only, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
+/// Formatting, clippy, the types of what is compiled for cuda or metal only, tidy, generated pages, all tests. Goes on after a failure and reports every step at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask ci
@@ -24,16 +26,17 @@ pub struct Args {}
 /// One step.
 enum Step {
     Cargo(&'static [&'static str]),
-    Cuda,
+    Types(Backend),
     Tidy,
     Docs,
     Tests,
 }
 
-const STEPS: [(&str, Step); 6] = [
+const STEPS: [(&str, Step); 7] = [
     ("fmt", Step::Cargo(&["fmt", "--all", "--check"])),
     ("clippy", Step::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
-    ("cuda", Step::Cuda),
+    ("cuda", Step::Types(Backend::Cuda)),
+    ("metal", Step::Types(Backend::Metal)),
     ("tidy", Step::Tidy),
     ("docs", Step::Docs),
     ("test", Step::Tests),
@@ -58,7 +61,7 @@ impl Step {
     fn words(&self, root: &Path) -> Result<String, Failure> {
         Ok(match self {
             Step::Cargo(arguments) => cargo::call(root).args(*arguments).to_string(),
-            Step::Cuda => test::cuda::TypeCheck::plan(root)?.call.to_string(),
+            Step::Types(backend) => TypeCheck::plan(root, *backend)?.call.to_string(),
             Step::Tidy => String::from("cargo xtask tidy"),
             Step::Docs => String::from("cargo xtask docs --check"),
             Step::Tests => String::from("cargo xtask test all"),
@@ -68,7 +71,7 @@ impl Step {
     fn run(&self, root: &Path, globals: &Globals) -> Result<(), Failure> {
         let ended = match self {
             Step::Cargo(arguments) => run_call(&cargo::call(root).args(*arguments), globals.output)?,
-            Step::Cuda => run_call(&test::cuda::TypeCheck::plan(root)?.prepare()?, globals.output)?,
+            Step::Types(backend) => run_call(&TypeCheck::plan(root, *backend)?.prepare()?, globals.output)?,
             Step::Tidy => {
                 tidy::print(globals, tidy::findings(root)?)?;
                 0

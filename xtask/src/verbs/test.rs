@@ -15,13 +15,14 @@ use crate::process::{Group, print_plan};
 use crate::{cargo, interrupt, output::Output, workspace};
 
 mod coverage;
-pub mod cuda;
+mod cuda;
 mod junit;
 mod lanes;
 mod needs;
 mod plan;
 mod report;
 mod smoke;
+pub mod types;
 
 use junit::Report;
 use needs::Missing;

@@ -1,6 +1,6 @@
-//! Cuda without a device: its code is type-checked on every CI, compiled and linked in a slow lane.
+//! Cuda without a device: compiled and linked in a slow lane. Its types are checked on every CI, by `test/types.rs`.
 //!
-//! What computes is not tested by either: no machine of this project has a device.
+//! What computes is tested by neither: no machine of this project has a device.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,66 +10,19 @@ use protocol::identifiers::Backend;
 
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cargo;
-use crate::cuda::{Toolkit, stand_ins, wheels};
+use crate::cuda::{stand_ins, wheels};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group, find_on_path};
 
-/// The product of both lanes.
+/// The product.
 const WORKER: Product = Product::Worker(Backend::Cuda);
-/// Folder of the cheap lane, below cargo's target folder: features of its own would make the ordinary one compile again.
-const CHECK_FOLDER: &str = "cuda-check";
-/// Folder of the slow one.
+/// The folder below cargo's target folder.
 const LINK_FOLDER: &str = "cuda-link";
 /// What the program must ask the loader for: the driver, and those libraries of the toolkit's major version that it calls.
 const NEEDED: [&str; 4] = ["libcuda.so.1", "libcublas.so.13", "libcudart.so.13", "libcurand.so.10"];
 /// A model that loads as far as the device.
 const MODEL: &str = "crates/convert/tests/golden/expected/llama-tied.q8_0.gguf";
-
-/// Checks the types of everything that is compiled for cuda only, clippy's opinion included. The compiler that the build
-/// scripts call is a stand-in, so that neither a toolkit nor its minutes are needed.
-pub struct TypeCheck {
-    toolkit: Toolkit,
-    /// What does it.
-    pub call: Call,
-}
-
-impl TypeCheck {
-    /// What is to be done.
-    ///
-    /// # Errors
-    /// Cargo cannot be asked where it compiles to.
-    pub fn plan(root: &Path) -> Result<Self, Failure> {
-        let folder = cargo::target_directory(root)?.join(CHECK_FOLDER);
-        // In one place for good: another path would make the build scripts run again.
-        let toolkit = stand_ins::toolkit(&folder.join("toolkit"));
-        let call = cargo::call(root).args(["clippy", "--locked", "--package", "engine", "--package", "worker"]);
-        let call = call.args(["--features", "worker/cuda"]).args(["--target-dir".as_ref(), folder.as_os_str()]);
-        let call = call.args(["--", "-D", "warnings"]);
-        let call = toolkit.variables().into_iter().fold(call, |call, (name, value)| call.env(name, value));
-        Ok(Self { toolkit, call })
-    }
-
-    /// The call, once what it needs is there.
-    ///
-    /// # Errors
-    /// The target folder cannot be written.
-    pub fn prepare(self) -> Result<Call, Failure> {
-        stand_ins::lay_out(&self.toolkit)?;
-        Ok(self.call)
-    }
-}
-
-/// The cheap lane.
-///
-/// # Errors
-/// It does not compile, or clippy objects.
-pub fn type_check(output: Output, root: &Path) -> Result<(), Failure> {
-    let call = TypeCheck::plan(root)?.prepare()?;
-    output.command(&call);
-    let code = if output.json { call.run_to_stderr(Group::Own)? } else { call.run(Group::Own)? };
-    if code == 0 { Ok(()) } else { Err(call.failed(code)) }
-}
 
 /// Compiles and links the worker for cuda with NVIDIA's own compiler, and starts it. The compiler comes from a Python index
 /// and stays in the cache; libraries that only a driver brings are stand-ins. A quarter of an hour of two cores, once.
@@ -118,11 +71,7 @@ fn require_programs() -> Result<(), Failure> {
 /// The folder of the bindings' sources, as cargo unpacked them.
 fn bindings(root: &Path) -> Result<PathBuf, Failure> {
     let metadata = cargo::metadata(root, &["--features", "worker/cuda"])?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let manifest =
-        packages.filter(|package| package["name"] == "cudarc").find_map(|package| package["manifest_path"].as_str());
-    let folder = manifest.and_then(|manifest| Path::new(manifest).parent());
-    folder.map(Path::to_owned).ok_or_else(|| Failure::new("cargo knows no `cudarc` among the dependencies"))
+    cargo::package_folder(&metadata, "cudarc")
 }
 
 fn library_path(folders: [PathBuf; 2]) -> Result<OsString, Failure> {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::cuda;
+use super::{cuda, types};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -36,7 +36,12 @@ const LANES: &[Lane] = &[
     Lane {
         name: "cuda-check",
         proves: "what is compiled for cuda only has sound types; no compiler of NVIDIA's; `ci` runs it too",
-        run: cuda::type_check,
+        run: types::check_cuda,
+    },
+    Lane {
+        name: "metal-check",
+        proves: "what is compiled for metal only has sound types; Apple's bindings stand in; `ci` runs it too",
+        run: types::check_metal,
     },
     Lane {
         name: "cuda-link",
