@@ -102,7 +102,7 @@ impl Product {
         }
     }
 
-    /// What a build leaves to be used: a worker by the name of its backend, others as cargo calls them.
+    /// What a build leaves to be used: a worker under the name of its backend, others as cargo calls them.
     fn program_name(self) -> String {
         match self {
             Product::Worker(_) => self.installed_name(),
@@ -153,6 +153,11 @@ impl Marks {
         }
         let cuda = products.contains(&Product::Worker(Backend::Cuda)).then(Toolkit::find).transpose()?;
         Ok(Self { cuda, ..Self::read(root)? })
+    }
+
+    /// The triple that is built for.
+    pub fn target(&self) -> &str {
+        &self.target
     }
 
     /// The same with this toolkit.
@@ -238,37 +243,34 @@ fn build_call(root: &Path, product: Product, profile: Profile, marks: &Marks) ->
 
 /// Builds one program unless nothing changed, checks its stamp, and gives a worker the name of its backend.
 pub fn build(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> {
-    let product = plan.product;
     let known = freshness::of(plan);
-    if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
-        let stamp = stamp::read_built(&known.program, plan)?;
+    let fresh = known.as_ref().filter(|known| known.is_fresh()).map(|known| built(known.program.clone(), plan));
+    // A program that was damaged is cargo's to mend.
+    if let Some(Ok(built)) = fresh {
         if show == Show::All {
-            output.note(format_args!("nothing changed since `{}` was built", product.program_name()));
+            output.note(format_args!("nothing changed since `{}` was built", plan.product.program_name()));
         }
-        return Ok(Built { product, path: known.program.clone(), stamp });
+        return Ok(built);
     }
     // Taken before, so that what is edited meanwhile counts as newer. Where it cannot be, cargo is asked the next time too.
     let mark = known.as_ref().and_then(|known| known.begin().ok());
-    let built = build_anew(output, plan, show);
+    let path = compile(output, &plan.call, plan.product, show).and_then(|path| match plan.product {
+        Product::Worker(_) => name_after_backend(&path, plan.product),
+        Product::Pool | Product::Convert | Product::Command => Ok(path),
+    });
     if let (Some(known), Some(mark)) = (known, mark) {
         // The configuration may have put the program elsewhere, and what lies here is then another.
-        let is_here = built.as_ref().is_ok_and(|built| built.path == known.program);
+        let is_here = path.as_ref().is_ok_and(|path| is_same_file(path, &known.program));
         if !is_here || known.finish(&mark).is_err() {
             Build::give_up(&mark);
         }
     }
-    built
+    built(path?, plan)
 }
 
-fn build_anew(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> {
-    let product = plan.product;
-    let path = compile(output, &plan.call, product, show)?;
+fn built(path: PathBuf, plan: &Plan) -> Result<Built, Failure> {
     let stamp = stamp::read_built(&path, plan)?;
-    let path = match product {
-        Product::Worker(_) => name_after_backend(&path, product)?,
-        Product::Pool | Product::Convert | Product::Command => path,
-    };
-    Ok(Built { product, path, stamp })
+    Ok(Built { product: plan.product, path, stamp })
 }
 
 /// Builds one program; where it is.
@@ -295,11 +297,16 @@ pub fn beside_this_program(product: Product) -> Result<PathBuf, Failure> {
     Err(Failure::new(message).hint("run `cargo xtask install` in a checkout, or run this command inside one"))
 }
 
+/// Whether two names are of one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
+    inode(one).is_some() && inode(one) == inode(other)
+}
+
 /// Gives the program a second name, `llorch-worker-<backend>`: the next backend's build takes the first one away.
 fn name_after_backend(built: &Path, product: Product) -> Result<PathBuf, Failure> {
     let named = built.with_file_name(product.program_name());
-    let inode = |path: &Path| std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
-    if inode(&named).is_some() && inode(&named) == inode(built) {
+    if is_same_file(&named, built) {
         return Ok(named);
     }
     let temporary = built.with_file_name(format!(".{}.{}", product.installed_name(), std::process::id()));

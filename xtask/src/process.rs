@@ -151,6 +151,11 @@ impl Call {
         self.finish(&self.expression().stdin_bytes(stdin).stdout_capture().stderr_capture(), group)
     }
 
+    /// As [`Call::run`], or as [`Call::run_to_stderr`] where standard output is for JSON.
+    pub fn run_beside(&self, output: Output, group: Group) -> Result<u8, Failure> {
+        if output.json { self.run_to_stderr(group) } else { self.run(group) }
+    }
+
     /// As [`Call::run`], what it prints to standard error included in the result: a test runner's report is one.
     pub fn run_to_stdout(&self, group: Group) -> Result<u8, Failure> {
         self.finish(&self.expression().stdin_null().stderr_to_stdout(), group).map(|ended| ended.code)

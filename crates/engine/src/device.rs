@@ -1,8 +1,8 @@
 //! Which hardware this build can drive. The only file that may name `cfg(feature = "cuda" | "metal")`.
 //!
-//! A build is for one family: `--features cuda` or `--features metal`, else the processor. What is for cuda is type-checked
-//! by every `ci`, and compiled, linked and started against stand-ins of NVIDIA's libraries by `cargo xtask test lane cuda-link`;
-//! what is for metal was only read. Neither has ever run on a device: no machine of this project has one.
+//! A build is for one family: `--features cuda` or `--features metal`, else the processor. What is for either is
+//! type-checked by every `ci`; what is for cuda is compiled, linked and started against stand-ins of NVIDIA's libraries by
+//! `cargo xtask test lane cuda-link`. Neither has ever run on a device: no machine of this project has one.
 
 use std::fmt;
 

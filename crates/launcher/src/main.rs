@@ -30,7 +30,8 @@ fn start() -> Result<u8, String> {
     let root = root.ok_or("this is started by `cargo xtask`, not by hand\nhint: cargo xtask --help")?;
     let folder = this.parent().ok_or("this program has no folder")?;
     // Another toolchain and other flags bring another launcher, as old as when it was made.
-    let build = Build::new(root, folder, Names { program: "xtask", binary: "xtask" }, identity_of(&this));
+    let build =
+        Build::new(root, folder, Names { program: "xtask", binary: "xtask", mark: "xtask" }, identity_of(&this));
     if !build.is_fresh() {
         let code = process::rebuild(root, &build)?;
         if code != 0 {

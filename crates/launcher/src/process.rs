@@ -21,8 +21,9 @@ pub fn rebuild(root: &Path, build: &Build) -> Result<u8, String> {
     let mark = build.begin().map_err(|error| format!("cannot write beside {}: {error}", build.program.display()))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut call = Command::new(cargo);
-    // From the folder in which cargo found the launcher: a relative target folder is the same one.
-    call.args(["build", "--locked", "--package", "xtask", "--manifest-path"]).arg(root.join("Cargo.toml"));
+    // From the folder in which cargo found the launcher: a relative target folder is the same one. The whole workspace is
+    // selected, so that its libraries have the features that builds and tests of it give them, and are compiled once for all.
+    call.args(["build", "--locked", "--workspace", "--bin", "xtask", "--manifest-path"]).arg(root.join("Cargo.toml"));
     if build.program.exists() {
         call.arg("--quiet");
     }

@@ -14,10 +14,26 @@ use launcher::freshness::{Build, Names, identity_of};
 use super::Plan;
 
 /// Variables that differ from one terminal to the next and that no compiler reads.
-const OF_TERMINAL: [&str; 10] =
-    ["_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "WINDOWID", "TMUX", "TMUX_PANE"];
+const OF_TERMINAL: [&str; 12] =
+    ["_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "WINDOWID", "TMUX", "STY", "TMPDIR", "DISPLAY"];
 /// The same by how they begin; ours decide nothing but for those that a build compiles in.
-const OF_SESSION: [&str; 3] = ["SSH_", "XDG_SESSION_", "LLORCH_"];
+const OF_SESSION: [&str; 15] = [
+    "SSH_",
+    "XDG_SESSION_",
+    "TERM_",
+    "TMUX_",
+    "VTE_",
+    "KITTY_",
+    "ALACRITTY_",
+    "WEZTERM_",
+    "ITERM_",
+    "KONSOLE_",
+    "GNOME_TERMINAL_",
+    "GHOSTTY_",
+    "VSCODE_",
+    "WT_",
+    "LLORCH_",
+];
 const COMPILED_IN: &str = "LLORCH_BUILD_";
 
 /// The build of this plan, where this command itself lies in a folder of cargo's; its program lies beside it.
@@ -25,7 +41,8 @@ pub fn of(plan: &Plan) -> Option<Build> {
     let this = std::env::current_exe().ok()?;
     let is_of_cargo = this.file_name()? == "xtask" && this.with_extension("d").is_file();
     let folder = this.parent().filter(|_| is_of_cargo)?.with_file_name(plan.profile.folder());
-    let names = Names { program: &plan.product.program_name(), binary: plan.product.binary() };
+    let (program, mark) = (plan.product.program_name(), plan.product.installed_name());
+    let names = Names { program: &program, binary: plan.product.binary(), mark: &mark };
     Some(Build::new(&plan.root, &folder, names, identity(&this, plan)))
 }
 
@@ -38,9 +55,15 @@ fn identity(this: &Path, plan: &Plan) -> Option<String> {
     // Hashed, because there may be secrets among them.
     let mut hasher = DefaultHasher::new();
     variables.hash(&mut hasher);
-    let configurations: Vec<String> = configurations(&plan.root)
-        .filter_map(|path| identity_of(&path).map(|identity| format!("{} {identity}", path.display())))
-        .collect();
+    let mut configurations = Vec::new();
+    for path in configurations_of(&plan.root).filter(|path| path.exists()) {
+        // What such a file includes is not known here.
+        let text = std::fs::read_to_string(&path).ok()?;
+        if text.lines().any(|line| line.trim_start().starts_with("include")) {
+            return None;
+        }
+        configurations.push(format!("{} {}", path.display(), identity_of(&path)?));
+    }
     let command = identity_of(this)?;
     Some(format!("{}\n{command}\n{:016x}\n{}", plan.call, hasher.finish(), configurations.join("\n")))
 }
@@ -51,7 +74,7 @@ fn decides(variable: &str) -> bool {
 }
 
 /// Where cargo looks for its configuration.
-fn configurations(root: &Path) -> impl Iterator<Item = PathBuf> {
+fn configurations_of(root: &Path) -> impl Iterator<Item = PathBuf> {
     let above = root.ancestors().map(|folder| folder.join(".cargo"));
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));

@@ -24,7 +24,10 @@ const DRIVER: &str = "libcuda.so.1";
 /// It does not start, or is something else.
 pub fn read_built(program: &Path, plan: &Plan) -> Result<Stamp, Failure> {
     let stamp = read(Call::new(program), plan.product).or_else(|failure| {
-        let stand_in = plan.toolkit.as_ref().and_then(stand_in_driver).ok_or_else(|| failure.clone())?;
+        // Anything else that keeps it from starting is told as it is.
+        let lacks_driver = failure.known.iter().any(|line| line.contains(DRIVER));
+        let toolkit = plan.toolkit.as_ref().filter(|_| lacks_driver);
+        let stand_in = toolkit.and_then(stand_in_driver).ok_or_else(|| failure.clone())?;
         let folder = Scratch::new("driver")?;
         std::os::unix::fs::symlink(stand_in, folder.path().join(DRIVER))?;
         let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
@@ -40,7 +43,8 @@ pub fn read_built(program: &Path, plan: &Plan) -> Result<Stamp, Failure> {
 fn stand_in_driver(toolkit: &Toolkit) -> Option<PathBuf> {
     let places = ["lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib", "lib/x86_64-linux-gnu"];
     let mut files = places.iter().map(|place| toolkit.root.join(place).join("stubs/libcuda.so"));
-    files.find(|file| file.is_file())
+    // Absolute: a link to it lies elsewhere.
+    files.find_map(|file| file.canonicalize().ok())
 }
 
 /// What a program says that it is. `program` is the call that starts it.

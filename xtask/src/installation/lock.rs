@@ -44,7 +44,7 @@ impl Lock {
             let mut options = fs_err::OpenOptions::new();
             let file: File = match options.write(true).create(true).truncate(false).open(&path) {
                 Ok(file) => file.into(),
-                // The same uninstall has just removed the folder.
+                // Whoever was waited for has just removed the folder: an uninstall, a dist that is done.
                 Err(error) if error.kind() == ErrorKind::NotFound && vanished < VANISHED_MAX => {
                     vanished += 1;
                     continue;
@@ -52,7 +52,7 @@ impl Lock {
                 Err(error) => return Err(error.into()),
             };
             match file.try_lock() {
-                // An uninstall that was waited for has removed the file that was locked.
+                // The file that was locked is removed with the folder.
                 Ok(()) if !is_at(&file, &path) => continue,
                 Ok(()) => return Ok(Self { _file: file }),
                 Err(TryLockError::WouldBlock) => {
@@ -62,7 +62,7 @@ impl Lock {
                     }
                     std::thread::sleep(POLL);
                 }
-                // Some network file systems cannot lock. Whoever installs there twice at once is told by a failing rename.
+                // Some network file systems cannot lock. Whoever writes there twice at once is told by a failing rename.
                 Err(TryLockError::Error(error)) => {
                     output.warning(format_args!("cannot lock `{}`: {error}", path.display()));
                     return Ok(Self { _file: file });

@@ -10,8 +10,7 @@ use super::test::types::TypeCheck;
 use super::{docs, test, tidy};
 use crate::cli::Globals;
 use crate::failure::Failure;
-use crate::output::Output;
-use crate::process::{Call, Group, print_plan};
+use crate::process::{Group, print_plan};
 use crate::{cargo, interrupt, workspace};
 
 /// Run everything that CI runs
@@ -70,8 +69,10 @@ impl Step {
 
     fn run(&self, root: &Path, globals: &Globals) -> Result<(), Failure> {
         let ended = match self {
-            Step::Cargo(arguments) => run_call(&cargo::call(root).args(*arguments), globals.output)?,
-            Step::Types(backend) => run_call(&TypeCheck::plan(root, *backend)?.prepare()?, globals.output)?,
+            Step::Cargo(arguments) => cargo::call(root).args(*arguments).run_beside(globals.output, Group::Own)?,
+            Step::Types(backend) => {
+                TypeCheck::plan(root, *backend)?.prepare()?.run_beside(globals.output, Group::Own)?
+            }
             Step::Tidy => {
                 tidy::print(globals, tidy::findings(root)?)?;
                 0
@@ -81,11 +82,6 @@ impl Step {
         };
         if ended == 0 { Ok(()) } else { Err(Failure::new(format!("exit code {ended}"))) }
     }
-}
-
-/// Standard output is for events where those are asked for.
-fn run_call(call: &Call, output: Output) -> Result<u8, Failure> {
-    if output.json { call.run_to_stderr(Group::Own) } else { call.run(Group::Own) }
 }
 
 impl Args {

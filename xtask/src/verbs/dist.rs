@@ -17,7 +17,7 @@ use crate::installation::{Lock, files_below, make_folder};
 use crate::output::{Output, size_words, transfer_style};
 use crate::process::Group;
 use crate::scratch::Scratch;
-use crate::{cargo, git, interrupt, process, workspace};
+use crate::{git, interrupt, process, workspace};
 
 mod archive;
 mod materials;
@@ -117,30 +117,43 @@ impl Args {
         let backends = binaries::chosen(self.backends);
         let profile = if self.debug { Profile::Debug } else { Profile::Release };
         let into = self.into.as_deref().map_or_else(|| workspace::output(&root, "dist"), absolute);
-        let moment = moment(&root)?;
         let programs = products(&backends);
-        let marks = Marks::read_for(&root, &programs)?;
-        let plan = |product: &Product| binaries::plan(&root, *product, profile, &marks);
+        // Refused before anything is done; read again when it is this run's turn.
+        moment(&root)?;
         if globals.dry_run {
-            let builds = programs.iter().map(|product| plan(product).call.to_string());
+            let (plans, _) = plans(&root, &programs, profile)?;
+            let builds = plans.iter().map(|plan| plan.call.to_string());
             let packs = backends.iter().map(|backend| format!("pack {backend} into {}", into.display()));
             return process::print_plan(output, &builds.chain(packs).collect::<Vec<_>>());
         }
         interrupt::watch()?;
-        let elsewhere = |failure: Failure| failure.hint("choose another folder with `--into PATH`");
+        let elsewhere = |failure: Failure| {
+            if failure.is_interrupt() { failure } else { failure.hint("choose another folder with `--into PATH`") }
+        };
         make_folder(&into).map_err(elsewhere)?;
+        let place = into.join(STAGE);
         let other = format!("another run of dist into `{}`", into.display());
-        let lock = Lock::take_in(&into.join(STAGE), &other, output).map_err(elsewhere)?;
-        let target = cargo::host(&root)?;
-        let stage = into.join(STAGE).join("files");
-        let run = Run { root: &root, output, moment, target: &target, stage: &stage };
-        let plans: Vec<Plan> = programs.iter().map(plan).collect();
-        let made = run.make(&plans, &backends).and_then(|lines| publish(output, &into, &stage, &lines));
-        // With the lock in it; who waits for that makes the folder anew.
-        let _left_to_the_next_run = std::fs::remove_dir_all(into.join(STAGE));
+        let lock = Lock::take_in(&place, &other, output).map_err(elsewhere)?;
+        let stage = place.join("files");
+        // What it is built from is looked at when it is this one's turn.
+        let made = plans(&root, &programs, profile).and_then(|(plans, target)| {
+            let run = Run { root: &root, output, moment: moment(&root)?, target: &target, stage: &stage };
+            publish(output, &into, &stage, &run.make(&plans, &backends)?)
+        });
+        // The lock last, because who waits for it then makes the folder anew.
+        for folder in [&stage, &place] {
+            let _left_to_the_next_run = std::fs::remove_dir_all(folder);
+        }
         drop(lock);
         made
     }
+}
+
+/// How everything is built, and for which target.
+fn plans(root: &Path, programs: &[Product], profile: Profile) -> Result<(Vec<Plan>, String), Failure> {
+    let marks = Marks::read_for(root, programs)?;
+    let plans = programs.iter().map(|product| binaries::plan(root, *product, profile, &marks)).collect();
+    Ok((plans, marks.target().to_owned()))
 }
 
 /// The moment that files are of: what the environment says, else when the commit was made.

@@ -145,7 +145,9 @@ pub fn plan(tier: Tier, asked: &Asked) -> Vec<Call> {
     match tier {
         Tier::Unit => vec![runner(tier, asked).args(["--lib", "--bins"]).args(asked.extra)],
         Tier::Integration => {
-            let has_worker = asked.packages().is_empty() || asked.packages().contains(&"worker");
+            let packages = asked.packages();
+            let is_worker = |package: &&str| package.split('@').next() == Some("worker");
+            let has_worker = packages.is_empty() || packages.iter().any(is_worker);
             let tests = with_backend(runner(tier, asked), asked.backend, has_worker).args(["--test", "*"]);
             vec![with_backend(programs(), asked.backend, true), without_stories(tests, asked)]
         }
@@ -303,7 +305,7 @@ mod tests {
             assert!(calls[0].to_string().contains("worker/cuda"), "{}", calls[0]);
             calls[1].to_string().contains("worker/cuda")
         };
-        assert!(has_feature("") && has_feature("-p worker") && has_feature("--package=pool -pworker name"));
+        assert!(has_feature("") && has_feature("-p worker@0.1.0") && has_feature("--package=pool -pworker name"));
         assert!(!has_feature("-p gguf") && !has_feature("--package pool"), "it has none");
         let worker = smoke_worker(&asked).expect("a worker").to_string();
         assert!(worker.ends_with("xtask worker start cuda --model smollm2 --json"), "{worker}");

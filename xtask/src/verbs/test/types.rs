@@ -116,7 +116,7 @@ pub fn check_metal(output: Output, root: &Path) -> Result<(), Failure> {
 fn check(output: Output, root: &Path, backend: Backend) -> Result<(), Failure> {
     let call = TypeCheck::plan(root, backend)?.prepare()?;
     output.command(&call);
-    let code = if output.json { call.run_to_stderr(Group::Own)? } else { call.run(Group::Own)? };
+    let code = call.run_beside(output, Group::Own)?;
     if code == 0 { Ok(()) } else { Err(call.failed(code)) }
 }
 
