@@ -204,6 +204,14 @@ pub fn chosen(asked: Vec<Backend>) -> Vec<Backend> {
     backends
 }
 
+impl Plan {
+    /// The call, and what it makes where cargo compiles to `target`.
+    pub fn words(&self, target: &Path) -> [String; 2] {
+        let program = target.join(self.profile.folder()).join(self.product.program_name());
+        [self.call.to_string(), format!("make {}", program.display())]
+    }
+}
+
 /// How one program is built.
 pub fn plan(root: &Path, product: Product, profile: Profile, marks: &Marks) -> Plan {
     let toolkit = marks.cuda.clone().filter(|_| product == Product::Worker(Backend::Cuda));
@@ -266,6 +274,11 @@ pub fn build(output: Output, plan: &Plan, show: Show) -> Result<Built, Failure> 
         }
     }
     built(path?, plan)
+}
+
+/// The program, if a build would find nothing to do.
+pub fn up_to_date(plan: &Plan) -> Option<PathBuf> {
+    freshness::of(plan).filter(Build::is_fresh).map(|known| known.program)
 }
 
 fn built(path: PathBuf, plan: &Plan) -> Result<Built, Failure> {

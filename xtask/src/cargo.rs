@@ -57,14 +57,23 @@ impl Compiled {
 
 /// The target triple of this machine.
 pub fn host(root: &Path) -> Result<String, Failure> {
-    let shell = shell(root)?;
-    let asked = cmd!(shell, "rustc -vV").quiet().ignore_stderr().read();
-    let text = asked.map_err(|error| {
-        let failure = Failure::new(format!("cannot ask rustc for its version: {error}"));
-        failure.hint("`cargo xtask dev doctor` checks what a build needs")
-    })?;
+    let text = rustc_version(root)?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     host.map(str::to_owned).ok_or_else(|| Failure::new("`rustc -vV` does not name the host"))
+}
+
+/// The compiler, by its own words: `rustc 1.95.0 (59807616e 2026-04-14)`.
+pub fn toolchain(root: &Path) -> Result<String, Failure> {
+    Ok(rustc_version(root)?.lines().next().unwrap_or_default().to_owned())
+}
+
+fn rustc_version(root: &Path) -> Result<String, Failure> {
+    let shell = shell(root)?;
+    let asked = cmd!(shell, "rustc -vV").quiet().ignore_stderr().read();
+    asked.map_err(|error| {
+        let failure = Failure::new(format!("cannot ask rustc for its version: {error}"));
+        failure.hint("`cargo xtask dev doctor` checks what a build needs")
+    })
 }
 
 /// Where cargo puts what it builds: the environment or a configuration may have put it anywhere.

@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 
 use protocol::stamp::{DriverTooOld, check_driver};
 
-use crate::doctor::ask::ask;
+use crate::doctor::ask::{NoAnswer, ask};
 use crate::failure::Failure;
 use crate::process::{Call, find_on_path};
 
-/// How the compiler is installed.
-pub const TOOLKIT_HINT: &str =
-    "install CUDA's compiler: `apt-get install nvidia-cuda-toolkit`, `dnf install cuda-toolkit`, `pacman -S cuda`";
+/// How the compiler is installed, by each package manager.
+const TOOLKIT_COMMANDS: [(&str, &str); 3] = [
+    ("apt-get", "sudo apt-get install nvidia-cuda-toolkit"),
+    ("dnf", "sudo dnf install cuda-toolkit"),
+    ("pacman", "sudo pacman -S cuda"),
+];
 const CAPABILITY_HINT: &str = "name the device's compute capability (8.6 is 86): \
     `CUDA_COMPUTE_CAP=86 cargo xtask build worker cuda`";
 /// Releases of the toolkit that the bindings know (cudarc 0.19.10).
@@ -118,7 +121,7 @@ struct Seen {
     /// `CUDA_COMPUTE_CAP`.
     named_capability: Option<String>,
     /// A `capability, driver` line a device; why there is none.
-    devices: Result<String, String>,
+    devices: Result<String, NoDevice>,
 }
 
 impl Toolkit {
@@ -127,7 +130,7 @@ impl Toolkit {
     /// # Errors
     /// What is missing, with the command that gets it.
     pub fn find() -> Result<Self, Failure> {
-        let nvcc = find_nvcc();
+        let nvcc = find_named_nvcc()?.or_else(find_nvcc);
         let version = nvcc.as_ref().and_then(|nvcc| ask(&Call::new(nvcc).args(["--version"])).ok());
         let version = version.map(|ended| ended.text()).unwrap_or_default();
         let root = ["CUDA_HOME", "CUDA_PATH"].into_iter().find_map(folder);
@@ -149,6 +152,17 @@ impl Toolkit {
     }
 }
 
+/// The compiler that `NVCC` names. A wrong name is an error: another compiler is not what was asked for.
+fn find_named_nvcc() -> Result<Option<PathBuf>, Failure> {
+    let Some(named) = folder("NVCC") else { return Ok(None) };
+    let found =
+        if named.components().count() > 1 { Some(named.clone()) } else { find_on_path(&named.to_string_lossy(), &[]) };
+    found.filter(|path| path.is_file()).map(Some).ok_or_else(|| {
+        let failure = Failure::usage(format!("`NVCC` names `{}`, and there is no such compiler", named.display()));
+        failure.hint("unset NVCC")
+    })
+}
+
 /// The compiler that a build finds: `NVCC`, PATH, `CUDA_HOME`, `CUDA_PATH`, the usual place.
 pub fn find_nvcc() -> Option<PathBuf> {
     let named = std::env::var_os("NVCC").map(PathBuf::from).filter(|path| path.is_file());
@@ -163,34 +177,86 @@ pub fn driver() -> Option<String> {
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-/// Whether a device of NVIDIA is to be seen here.
-pub fn has_device() -> bool {
-    let of_kernel = std::fs::read_dir("/proc/driver/nvidia/gpus").is_ok_and(|mut entries| entries.next().is_some());
-    of_kernel || devices().is_ok()
+/// What is to be seen of NVIDIA's devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sight {
+    /// There is one.
+    Device,
+    /// There is none.
+    Nothing,
+    /// There is a driver, and what it says is no answer.
+    Unclear(String),
+}
+
+/// Looks for a device of NVIDIA's.
+pub fn look() -> Sight {
+    if std::fs::read_dir("/proc/driver/nvidia/gpus").is_ok_and(|mut entries| entries.next().is_some()) {
+        return Sight::Device;
+    }
+    match devices() {
+        Ok(_) => Sight::Device,
+        Err(NoDevice::NoProgram) => Sight::Nothing,
+        Err(NoDevice::Said(words)) if words.to_lowercase().contains("no devices were found") => Sight::Nothing,
+        Err(why @ NoDevice::Said(_)) => Sight::Unclear(why.to_string()),
+    }
+}
+
+/// Why `nvidia-smi` shows no device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum NoDevice {
+    /// There is none.
+    NoProgram,
+    /// Its words, or that it has none.
+    Said(String),
+}
+
+impl std::fmt::Display for NoDevice {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoDevice::NoProgram => formatter.write_str("there is no `nvidia-smi`"),
+            NoDevice::Said(words) => write!(formatter, "`nvidia-smi`: {words}"),
+        }
+    }
 }
 
 fn folder(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-fn devices() -> Result<String, String> {
+fn devices() -> Result<String, NoDevice> {
     let query = Call::new("nvidia-smi").args(["--query-gpu=compute_cap,driver_version", "--format=csv,noheader"]);
     match ask(&query) {
         Ok(ended) if ended.code == 0 && !ended.text().trim().is_empty() => Ok(ended.text()),
-        Ok(ended) => Err(ended.complaints().into_iter().next().unwrap_or_else(|| String::from("it shows no device"))),
-        Err(_) => Err(String::from("there is no `nvidia-smi`")),
+        Ok(ended) => {
+            let text = ended.text();
+            let mut said = text.lines().map(str::to_owned).chain(ended.complaints()).filter(|line| !line.is_empty());
+            Err(NoDevice::Said(said.next().unwrap_or_else(|| String::from("it shows no device"))))
+        }
+        Err(NoAnswer::Silent) => Err(NoDevice::Said(String::from("it gives no answer"))),
+        Err(NoAnswer::Missing) => Err(NoDevice::NoProgram),
     }
+}
+
+/// How the compiler is installed here; every way where none is this machine's.
+pub fn toolkit_hint() -> String {
+    let mut here = TOOLKIT_COMMANDS.iter().filter(|(manager, _)| find_on_path(manager, &[]).is_some());
+    here.next().map_or_else(
+        || TOOLKIT_COMMANDS.map(|(_, command)| format!("`{command}`")).join(", "),
+        |(_, command)| (*command).to_owned(),
+    )
 }
 
 /// What is built with and for, from what was seen.
 fn judge(seen: Seen) -> Result<Toolkit, Failure> {
     let nvcc = seen.nvcc.ok_or_else(|| {
         let known = vec![String::from("looked at: NVCC, PATH, CUDA_HOME, CUDA_PATH, /usr/local/cuda")];
-        Failure::new("a `cuda` worker needs NVIDIA's compiler, and there is no `nvcc`").known(known).hint(TOOLKIT_HINT)
+        Failure::new("a `cuda` worker needs NVIDIA's compiler, and there is no `nvcc`")
+            .known(known)
+            .hint(toolkit_hint())
     })?;
     let release = Release::parse(&seen.version).ok_or_else(|| {
         let message = format!("`{} --version` names no release", nvcc.display());
-        Failure::new(message).hint(TOOLKIT_HINT)
+        Failure::new(message).hint(toolkit_hint())
     })?;
     if release.bindings().is_none() {
         let message = format!("CUDA {release} is not among the toolkits that this version can build with");
@@ -215,7 +281,7 @@ fn judge(seen: Seen) -> Result<Toolkit, Failure> {
         // Machine code of an older device runs on newer ones of its generation, not the other way round.
         None => {
             devices.into_iter().map(|(capability, _)| capability).min_by_key(|text| number(text)).ok_or_else(|| {
-                let known = seen.devices.err().map(|why| format!("nvidia-smi: {why}"));
+                let known = seen.devices.err().map(|why| why.to_string());
                 Failure::new("which NVIDIA device to build for is not known")
                     .known(known.into_iter().collect())
                     .hint(CAPABILITY_HINT)
@@ -257,7 +323,7 @@ fn number(capability: &str) -> u32 {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{DRIVERS, Release, Seen, Toolkit, judge, parse_capability};
+    use super::{DRIVERS, NoDevice, Release, Seen, Toolkit, judge, parse_capability};
 
     const VERSION: &str = "nvcc: NVIDIA (R) Cuda compiler driver\nCuda compilation tools, release 13.0, V13.0.88\n";
 
@@ -286,7 +352,7 @@ mod tests {
             capability: String::from("86"),
         };
         assert_eq!((&toolkit, toolkit.release.minimum_driver()), (&expected, 580));
-        let named = Seen { named_capability: Some(String::from("90a")), devices: Err(String::from("none")), ..seen() };
+        let named = Seen { named_capability: Some(String::from("90a")), devices: Err(NoDevice::NoProgram), ..seen() };
         assert_eq!(judge(named).expect("a toolkit").capability, "90a");
         let elsewhere = Seen { root: Some(PathBuf::from("/nix/cuda")), ..seen() };
         assert_eq!(judge(elsewhere).expect("a toolkit").root, Path::new("/nix/cuda"));
@@ -297,7 +363,7 @@ mod tests {
         check_refused(Seen { nvcc: None, ..seen() }, "there is no `nvcc`");
         check_refused(Seen { version: String::from("wrapper 1.0"), ..seen() }, "names no release");
         check_refused(Seen { version: VERSION.replace("13.0", "10.2"), ..seen() }, "CUDA 10.2");
-        check_refused(Seen { devices: Err(String::from("there is no `nvidia-smi`")), ..seen() }, "is not known");
+        check_refused(Seen { devices: Err(NoDevice::NoProgram), ..seen() }, "is not known");
         check_refused(Seen { named_capability: Some(String::from("8.6; rm")), ..seen() }, "`8.6; rm`");
         check_refused(Seen { devices: Ok(String::from("8.6, 575.57.08\n")), ..seen() }, "this machine has 575.57.08");
         check_refused(Seen { devices: Ok(String::from("6.1, 580.65.06\n")), ..seen() }, "not for 61");

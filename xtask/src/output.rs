@@ -163,6 +163,15 @@ impl Output {
         bar
     }
 
+    /// Does something that may take its time, with a line about it while it lasts.
+    pub fn during<T>(self, what: &'static str, work: impl FnOnce() -> T) -> T {
+        let bar = self.progress();
+        bar.set_message(what);
+        let done = work();
+        bar.finish_and_clear();
+        done
+    }
+
     /// Whether people asked for silence.
     pub fn is_quiet(self) -> bool {
         self.quiet

@@ -62,6 +62,14 @@ pub fn find(output: Output, plans: &[Plan]) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The pool's program, if nothing has to be built for it.
+pub fn find_built(plans: &[Plan]) -> Option<PathBuf> {
+    match plans.iter().find(|plan| plan.product == Product::Pool) {
+        Some(plan) => binaries::up_to_date(plan),
+        None => binaries::beside_this_program(Product::Pool).ok(),
+    }
+}
+
 /// What the pool reports about a worker it holds for us.
 #[derive(Debug)]
 pub enum Report {

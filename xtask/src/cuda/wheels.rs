@@ -26,8 +26,13 @@ pub fn provide(output: Output, cache: &Path) -> Result<Toolkit, Failure> {
     if !folder.is_dir() {
         fetch(output, &folder)?;
     }
-    let root = folder.join("nvidia/cu13");
-    Ok(Toolkit { nvcc: root.join("bin/nvcc"), root, release: RELEASE, capability: CAPABILITY.to_owned() })
+    Ok(toolkit(cache))
+}
+
+/// Where it is, once it was provided.
+pub fn toolkit(cache: &Path) -> Toolkit {
+    let root = cache.join(FOLDER).join("nvidia/cu13");
+    Toolkit { nvcc: root.join("bin/nvcc"), root, release: RELEASE, capability: CAPABILITY.to_owned() }
 }
 
 /// Unpacks beside the final name, so that a fetch that was stopped leaves no half of a compiler under it.

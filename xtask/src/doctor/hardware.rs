@@ -6,7 +6,7 @@ use protocol::stamp::{DriverTooOld, check_driver};
 use super::ask::{NoAnswer, ask};
 use super::{Check, Scene};
 use crate::configuration::Configuration;
-use crate::cuda::{self, Release, TOOLKIT_HINT};
+use crate::cuda::{self, Release};
 use crate::process::Call;
 
 const DRIVER_HINT: &str =
@@ -98,8 +98,10 @@ fn toolkit(release: Option<Release>, gpus: &[Gpu], is_asked_for: bool) -> Check 
     const NAME: &str = "cuda toolkit";
     let Some(release) = release else {
         return match (is_asked_for, gpus.is_empty()) {
-            (true, _) => Check::failed(NAME, "there is no `nvcc`", TOOLKIT_HINT),
-            (false, false) => Check::warning(NAME, "there is a device, and no `nvcc` to build for it", TOOLKIT_HINT),
+            (true, _) => Check::failed(NAME, "there is no `nvcc`", cuda::toolkit_hint()),
+            (false, false) => {
+                Check::warning(NAME, "there is a device, and no `nvcc` to build for it", cuda::toolkit_hint())
+            }
             (false, true) => Check::ok(NAME, "none; no backend of this machine asks for it"),
         };
     };

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::binaries::candle::Checkout;
 use crate::binaries::{self, Built, Marks, Product, Profile, Show};
 use crate::cli::Globals;
+use crate::cuda::{self, Sight};
 use crate::failure::Failure;
-use crate::{cuda, interrupt, process, workspace};
+use crate::{cargo, interrupt, process, workspace};
 
 /// Compile the programs
 ///
@@ -56,7 +57,7 @@ pub enum Verb {
   cargo xtask build orchestrator
   cargo xtask build orchestrator --debug")]
     Orchestrator(How),
-    /// Every program that can be built here
+    /// Every worker that can be built here, the pool, the converter
     #[command(after_help = "Examples:
   cargo xtask build all
   cargo xtask build all --json")]
@@ -136,8 +137,12 @@ impl Verb {
                 let backend = match backend {
                     Wanted::Named(backend) => backend,
                     Wanted::Auto => {
-                        let (backend, why) = best(std::env::consts::OS, cuda::has_device);
-                        output.note(format_args!("auto: {backend} ({why})"));
+                        let look = || output.during("looking for devices of NVIDIA", cuda::look);
+                        let (backend, why) = best(std::env::consts::OS, look);
+                        match why {
+                            Ok(why) => output.note(format_args!("auto: {backend} ({why})")),
+                            Err(why) => output.warning(format_args!("auto: {backend}, because {why}")),
+                        }
                         backend
                     }
                 };
@@ -150,12 +155,12 @@ impl Verb {
             }
             Verb::All(how) => {
                 let workers = binaries::backends_here().into_iter().map(Product::Worker);
-                (workers.chain([Product::Pool]).collect(), None, how)
+                (workers.chain([Product::Pool, Product::Convert]).collect(), None, how)
             }
         };
         let root = workspace::require()?;
         let checkout = with_candle.map(|folder| Checkout::read(&root, &folder)).transpose()?;
-        let marks = Marks::read_for(&root, &products)?;
+        let marks = output.during("looking at compilers", || Marks::read_for(&root, &products))?;
         let marks = match &checkout {
             Some(checkout) => marks.with_candle(checkout.clone()),
             None => marks,
@@ -164,8 +169,13 @@ impl Verb {
         let plans: Vec<_> = plans.collect();
         if globals.dry_run {
             let before = checkout.iter().map(|checkout| checkout.workspace.words());
-            let steps = before.chain(plans.iter().map(|plan| plan.call.to_string()));
-            return process::print_plan(output, &steps.collect::<Vec<_>>());
+            let target = match &checkout {
+                Some(checkout) => checkout.workspace.place.clone(),
+                None => cargo::target_directory(&root)?,
+            };
+            let toolchain = format!("with {}", cargo::toolchain(&root)?);
+            let steps = before.chain(plans.iter().flat_map(|plan| plan.words(&target)));
+            return process::print_plan(output, &[toolchain].into_iter().chain(steps).collect::<Vec<_>>());
         }
         interrupt::watch()?;
         if let Some(checkout) = &checkout {
@@ -192,13 +202,16 @@ impl Verb {
 }
 
 /// What `auto` means, and why.
-fn best(system: &str, has_nvidia_device: impl FnOnce() -> bool) -> (Backend, &'static str) {
+///
+/// The reason is an error where a device may be here and cannot be used: nobody gets the slower worker unawares.
+fn best(system: &str, look: impl FnOnce() -> Sight) -> (Backend, Result<&'static str, String>) {
     if system == "macos" {
-        (Backend::Metal, "this is macOS")
-    } else if has_nvidia_device() {
-        (Backend::Cuda, "there is a device of NVIDIA")
-    } else {
-        (Backend::Cpu, "no device of NVIDIA is to be seen")
+        return (Backend::Metal, Ok("this is macOS"));
+    }
+    match look() {
+        Sight::Device => (Backend::Cuda, Ok("there is a device of NVIDIA")),
+        Sight::Nothing => (Backend::Cpu, Ok("no device of NVIDIA is to be seen")),
+        Sight::Unclear(why) => (Backend::Cpu, Err(why)),
     }
 }
 
@@ -207,12 +220,15 @@ mod tests {
     use protocol::identifiers::Backend;
 
     use super::{Wanted, best};
+    use crate::cuda::Sight;
 
     #[test]
     fn auto_is_the_best_that_the_machine_is_for() {
-        let backend = |system, has_device| best(system, || has_device).0;
-        assert_eq!(backend("macos", true), Backend::Metal);
-        assert_eq!((backend("linux", true), backend("linux", false)), (Backend::Cuda, Backend::Cpu));
+        let backend = |system, sight| best(system, || sight).0;
+        assert_eq!(backend("macos", Sight::Device), Backend::Metal);
+        assert_eq!((backend("linux", Sight::Device), backend("linux", Sight::Nothing)), (Backend::Cuda, Backend::Cpu));
+        let unclear = best("linux", || Sight::Unclear(String::from("it hangs")));
+        assert_eq!(unclear, (Backend::Cpu, Err(String::from("it hangs"))));
         assert_eq!(("auto".parse(), "cuda".parse()), (Ok(Wanted::Auto), Ok(Wanted::Named(Backend::Cuda))));
         assert!("gpu".parse::<Wanted>().is_err());
     }

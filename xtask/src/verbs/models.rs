@@ -1,9 +1,11 @@
 //! `models`: the catalog, and what of it is on this machine.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde::de::DeserializeOwned;
 
-use crate::binaries;
+use crate::binaries::{self, Plan};
 use crate::cli::Globals;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -70,8 +72,16 @@ impl Verb {
 
 /// What the pool of this machine knows: the document that `words` and `--json` make it print.
 fn ask_pool<T: DeserializeOwned>(output: Output, words: &[&str]) -> Result<T, Failure> {
-    let plan = pool::plan(Needs { worker: None, profile: binaries::Profile::Release })?;
-    let call = Call::new(pool::find(output, &plan)?).args(words).args(["--json"]);
+    ask_program(pool::find(output, &pool_plan()?)?, words)
+}
+
+/// How the pool is built, where it has to be.
+fn pool_plan() -> Result<Vec<Plan>, Failure> {
+    pool::plan(Needs { worker: None, profile: binaries::Profile::Release })
+}
+
+fn ask_program<T: DeserializeOwned>(pool: PathBuf, words: &[&str]) -> Result<T, Failure> {
+    let call = Call::new(pool).args(words).args(["--json"]);
     let ended = call.capture(Group::Own)?;
     if ended.code != 0 {
         return Err(call.failed(ended.code));

@@ -8,6 +8,7 @@ use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use crate::cli::Globals;
+use crate::cuda::{Sight, look};
 use crate::doctor::{Scene, Status, examine};
 use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
@@ -168,13 +169,11 @@ fn run_tiers(globals: &Globals, tiers: &[Tier], backend: Backend, extra: &[Strin
     let (root, output) = (workspace::require()?, globals.output);
     let runner = if cargo::has_nextest(&root) { Runner::Nextest } else { Runner::Cargo };
     let asked = Asked { root: &root, runner, backend, extra };
+    let devices = output.during("looking for devices", || devices(backend))?;
     if globals.dry_run {
-        let model = tiers.iter().any(|tier| tier.needs_model()).then(|| format!("ensure model {DEFAULT_MODEL}"));
-        let calls = tiers.iter().flat_map(|tier| plan_whole(*tier, &asked));
-        return print_plan(output, &model.into_iter().chain(calls.map(|call| call.to_string())).collect::<Vec<_>>());
+        return print_plan(output, &rehearsal(tiers, &asked, devices));
     }
     interrupt::watch()?;
-    let devices = devices(backend)?;
     let applies = |tier: &&Tier| obstacle(**tier, &asked, devices).is_none();
     let provided = provide(globals, &tiers.iter().filter(applies).copied().collect::<Vec<_>>())?;
     let mut outcomes = Vec::new();
@@ -199,7 +198,24 @@ fn run_tiers(globals: &Globals, tiers: &[Tier], backend: Backend, extra: &[Strin
     if runner == Runner::Cargo {
         output.note("cargo-nextest is not installed: tests ran with `cargo test`, which writes no reports");
     }
+    let ran: Option<usize> = outcomes.iter().map(|outcome| Some(outcome.report.as_ref()?.tests)).sum();
+    if ran == Some(0) && !extra.is_empty() {
+        let failure = Failure::usage(format!("no test is called by `{}`", extra.join(" ")));
+        return Err(failure.hint("cargo nextest list --workspace"));
+    }
     conclude(output, &outcomes, known)
+}
+
+/// What would be run, and what not.
+fn rehearsal(tiers: &[Tier], asked: &Asked, devices: Devices) -> Vec<String> {
+    let applies = |tier: &&Tier| obstacle(**tier, asked, devices).is_none();
+    let needs_model = tiers.iter().filter(applies).any(|tier| tier.needs_model());
+    let model = needs_model.then(|| format!("ensure model {DEFAULT_MODEL}"));
+    let steps = tiers.iter().flat_map(|tier| match obstacle(*tier, asked, devices) {
+        Some(reason) => vec![format!("skip {} ({reason})", tier.name())],
+        None => plan_whole(*tier, asked).iter().map(ToString::to_string).collect(),
+    });
+    model.into_iter().chain(steps).collect()
 }
 
 /// Says what passed and what was not run, and fails if anything failed.
@@ -243,6 +259,10 @@ fn provide(globals: &Globals, tiers: &[Tier]) -> Result<Provided, Failure> {
 fn devices(backend: Backend) -> Result<Devices, Failure> {
     if backend == Backend::Cpu {
         return Ok(Devices::default());
+    }
+    if let (Backend::Cuda, Sight::Unclear(why)) = (backend, look()) {
+        let failure = Failure::new(format!("whether there is a CUDA device cannot be told: {why}"));
+        return Err(failure.hint("cargo xtask dev doctor --backend cuda"));
     }
     let checks = examine(Scene::read(&[backend]))?;
     let is_here = |name: &str| checks.iter().any(|check| check.name == name && check.status == Status::Ok);

@@ -60,6 +60,9 @@ fn a_backend_that_cannot_be_built_is_an_error_not_a_slower_worker() {
     if cfg!(not(target_os = "macos")) {
         assert_refused(&build(&machine(&[]), "metal"), 1, &["`metal`", "macOS only", "--remote"]);
     }
+    // A compiler that was named and is not there is not replaced by another.
+    let named = machine(&[NVCC]).with("NVCC", "/nowhere/nvcc");
+    assert_refused(&build(&named, "cuda"), 2, &["`NVCC` names `/nowhere/nvcc`", "unset NVCC"]);
     let unknown = build(&machine(&[]), "gpu");
     assert!(unknown.code == 2 && unknown.stderr.contains("`cuda` or `metal`"), "{unknown:?}");
     let orchestrator = machine(&[]).run_in_checkout(&["build", "orchestrator"]);
@@ -80,11 +83,23 @@ fn plans_for_devices_come_from_what_is_here() {
         assert!(words.iter().chain([&nvcc.as_str()]).all(|word| outcome.stdout.contains(word)), "{outcome:?}");
     }
     let all = with_device.run_in_checkout(&["build", "all", "--dry-run"]);
-    assert_eq!(all.stdout.lines().count(), 3, "cpu, cuda and pool: {all:?}");
+    let mut lines = all.stdout.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("with rustc ")), "{all:?}");
+    let made: Vec<&str> = lines.filter_map(|line| line.strip_prefix("make ")?.rsplit('/').next()).collect();
+    assert_eq!(made, ["llorch-worker-cpu", "llorch-worker-cuda", "llorch-pool", "llorch-convert"], "{all:?}");
     if cfg!(not(target_os = "macos")) && !std::path::Path::new("/proc/driver/nvidia/gpus").exists() {
         let without = machine(&[]).run_in_checkout(&["build", "worker", "auto", "--dry-run"]);
         assert!(without.code == 0 && without.stderr.contains("auto: cpu"), "{without:?}");
         assert!(!without.stdout.contains("--features"), "{without:?}");
+        // A driver that is broken is no reason to be silent about the slower worker.
+        let words = "Failed to initialize NVML: Driver/library version mismatch";
+        let script = format!("echo '{words}'; exit 18");
+        let broken = machine(&[("nvidia-smi", &script)]).run_in_checkout(&["build", "worker", "auto", "--dry-run"]);
+        assert!(broken.code == 0 && broken.stderr.contains("warning: auto: cpu, because `nvidia-smi`: "), "{broken:?}");
+        assert!(broken.stderr.contains(words), "{broken:?}");
+        let empty = machine(&[("nvidia-smi", "echo 'No devices were found'; exit 6")]);
+        let empty = empty.run_in_checkout(&["build", "worker", "auto", "--dry-run"]);
+        assert!(empty.code == 0 && !empty.stderr.contains("warning"), "{empty:?}");
     }
 }
 

@@ -190,3 +190,17 @@ fn cargo_is_asked_whenever_anything_changed_and_not_otherwise() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_rehearsal_compiles_nothing_to_learn_what_is_in_use() {
+    let checkout = Checkout::new();
+    let rehearse = || {
+        let command = ["models", "prune", "--dry-run"];
+        let mut command = checkout.home.prepared(&checkout.home.path("target/debug/xtask"), &command);
+        command.env("CARGO", checkout.home.path("cargo")).env("CARGO_MANIFEST_DIR", checkout.root.join("xtask"));
+        finish(command.spawn().expect("it starts"))
+    };
+    let planned = rehearse();
+    assert_eq!((planned.code, checkout.calls()), (0, 0), "{planned:?}");
+    assert!(planned.stdout.contains("--bin llorch-pool\nspare what a worker of the pool serves"), "{planned:?}");
+}

@@ -95,3 +95,31 @@ fn what_measures_lines_is_named_or_installed() {
     let call = machine.read("work/log");
     assert!(call.starts_with("install cargo-tarpaulin --version 0.37.5 --locked --root "), "{call}");
 }
+
+#[test]
+fn a_name_that_no_test_has_is_a_mistake() {
+    let none = "<testsuites></testsuites>";
+    let cargo = format!("[ \"$2\" = run ] && echo '{none}' > target/nextest/default/junit.xml; exit 0");
+    let machine = machine().program("cargo", &cargo);
+    let outcome = machine.run(&["test", "unit", "--", "nosuchtest"]);
+    assert!(outcome.code == 2 && outcome.stderr.contains("no test is called by `nosuchtest`"), "{outcome:?}");
+    // Without a name it is a package that has none.
+    assert_eq!(machine.run(&["test", "unit"]).code, 0);
+}
+
+#[test]
+fn a_driver_that_gives_no_answer_is_not_taken_for_no_device() {
+    let smi = "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18";
+    let outcome = machine().program("nvidia-smi", smi).run(&["test", "smoke", "--backend", "cuda"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("Driver/library version mismatch"), "{outcome:?}");
+    assert!(outcome.stderr.contains("hint: cargo xtask dev doctor --backend cuda"), "{outcome:?}");
+}
+
+#[test]
+fn a_plan_says_what_would_be_skipped_and_what_a_lane_calls() {
+    let plan = machine().run(&["test", "all", "--backend", "cuda", "--dry-run"]);
+    let skipped: Vec<&str> = plan.stdout.lines().filter(|line| line.starts_with("skip ")).collect();
+    let none = "(there is no CUDA device here)";
+    assert_eq!(skipped, [format!("skip integration {none}"), format!("skip smoke {none}")], "{plan:?}");
+    assert!(plan.stdout.contains(" --lib --bins"), "{plan:?}");
+}

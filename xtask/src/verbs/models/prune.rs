@@ -8,12 +8,15 @@ use protocol::identifiers::ModelId;
 use protocol::pool::WorkerList;
 use serde::Serialize;
 
-use super::ask_pool;
+use super::{ask_pool, ask_program, pool_plan};
 use crate::cli::Globals;
 use crate::download::Shelf;
 use crate::failure::Failure;
-use crate::output::{size_words, table};
-use crate::{process, question};
+use crate::output::{Output, size_words, table};
+use crate::{pool, process, question};
+
+/// What the pool is asked.
+const LIST: [&str; 2] = ["worker", "list"];
 
 /// Remove unfinished downloads and models that no catalog knows
 ///
@@ -45,13 +48,10 @@ impl Args {
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let shelf = Shelf::open(globals)?;
         let output = globals.output;
-        let workers: WorkerList = ask_pool(output, &["worker", "list"])?;
-        // Even one that has just failed may be started again.
-        let in_use: Vec<ModelId> = workers.workers.into_iter().map(|worker| worker.model).collect();
-        let items = shelf.store.prunable(&shelf.catalog, &in_use, SystemTime::now())?;
         if globals.dry_run {
-            return process::print_plan(output, &items.iter().map(words).collect::<Vec<_>>());
+            return rehearse(&shelf, output);
         }
+        let items = prunable(&shelf, ask_pool(output, &LIST)?)?;
         let sum = items.iter().fold(0, |sum: u64, item| sum.saturating_add(item.size_bytes));
         if !items.is_empty() && !globals.yes {
             for line in table(&items.iter().map(row).collect::<Vec<_>>()) {
@@ -84,6 +84,27 @@ impl Args {
         }
         Ok(0)
     }
+}
+
+fn prunable(shelf: &Shelf, workers: WorkerList) -> Result<Vec<Prunable>, Failure> {
+    // Even one that has just failed may be started again.
+    let in_use: Vec<ModelId> = workers.workers.into_iter().map(|worker| worker.model).collect();
+    Ok(shelf.store.prunable(&shelf.catalog, &in_use, SystemTime::now())?)
+}
+
+/// A rehearsal builds nothing: where there is no pool to ask yet, the plan says so.
+fn rehearse(shelf: &Shelf, output: Output) -> Result<u8, Failure> {
+    let plans = pool_plan()?;
+    let (before, workers) = match pool::find_built(&plans) {
+        Some(pool) => (Vec::new(), ask_program(pool, &LIST)?),
+        None => {
+            let builds = plans.iter().map(|plan| plan.call.to_string());
+            let spare = String::from("spare what a worker of the pool serves, of the following");
+            (builds.chain([spare]).collect(), WorkerList { workers: Vec::new() })
+        }
+    };
+    let items = prunable(shelf, workers)?;
+    process::print_plan(output, &before.into_iter().chain(items.iter().map(words)).collect::<Vec<_>>())
 }
 
 fn row(item: &Prunable) -> Vec<String> {

@@ -10,7 +10,7 @@ use protocol::identifiers::Backend;
 
 use crate::binaries::{self, Marks, Product, Profile, Show};
 use crate::cargo;
-use crate::cuda::{stand_ins, wheels};
+use crate::cuda::{Toolkit, stand_ins, wheels};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group, find_on_path};
@@ -39,12 +39,7 @@ pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
     let stubs = toolkit.root.join("lib/stubs");
     stand_ins::libraries(&bindings(root)?, &stubs)?;
     let libraries = library_path([stubs, toolkit.root.join("lib")])?;
-    let folder = cargo::target_directory(root)?.join(LINK_FOLDER);
-    // Optimised or not, the same libraries are linked; the kernels are NVIDIA's compiler's and the same in both.
-    let marks = Marks::read(root)?.with_cuda(toolkit.clone());
-    let call =
-        binaries::plan(root, WORKER, Profile::Debug, &marks).call.args(["--target-dir".as_ref(), folder.as_os_str()]);
-    let program = binaries::compile(output, &call, WORKER, Show::All)?;
+    let program = binaries::compile(output, &build_call(root, &toolkit)?, WORKER, Show::All)?;
     check_needed(&program)?;
     let stamp = binaries::stamp::read(Call::new(&program).env("LD_LIBRARY_PATH", &libraries), WORKER)?;
     if (stamp.backend, stamp.minimum_driver) != (Some(Backend::Cuda), Some(toolkit.release.minimum_driver()))
@@ -55,6 +50,27 @@ pub fn link(output: Output, root: &Path) -> Result<(), Failure> {
     check_refusal(root, &program, &libraries)?;
     output.note(format_args!("linked: {} (never run on a device)", program.display()));
     Ok(())
+}
+
+/// What the lane does, for a plan.
+///
+/// # Errors
+/// Cargo cannot be asked where it compiles to.
+pub fn plan(root: &Path) -> Result<Vec<String>, Failure> {
+    let toolkit = wheels::toolkit(&Places::from_environment()?.cache.path);
+    Ok(vec![
+        format!("ensure NVIDIA's compiler in {}", toolkit.root.display()),
+        build_call(root, &toolkit)?.to_string(),
+        format!("check that {} are asked for", NEEDED.join(", ")),
+    ])
+}
+
+fn build_call(root: &Path, toolkit: &Toolkit) -> Result<Call, Failure> {
+    let folder = cargo::target_directory(root)?.join(LINK_FOLDER);
+    // Optimised or not, the same libraries are linked; the kernels are NVIDIA's compiler's and the same in both.
+    let marks = Marks::read(root)?.with_cuda(toolkit.clone());
+    let plan = binaries::plan(root, WORKER, Profile::Debug, &marks);
+    Ok(plan.call.args(["--target-dir".as_ref(), folder.as_os_str()]))
 }
 
 fn require_programs() -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use super::{cuda, types};
@@ -23,6 +24,7 @@ struct Lane {
     name: &'static str,
     /// What is true when it has passed.
     proves: &'static str,
+    plan: fn(&Path) -> Result<Vec<String>, Failure>,
     run: fn(Output, &Path) -> Result<(), Failure>,
 }
 
@@ -31,21 +33,25 @@ const LANES: &[Lane] = &[
     Lane {
         name: "conversion",
         proves: "a full-size gpt2 becomes every type, checked, within 128 MiB of memory; 3 GB of disk",
+        plan: |root| Ok(vec![conversion_build(root).to_string(), format!("run {EXAMPLE}")]),
         run: conversion,
     },
     Lane {
         name: "cuda-check",
         proves: "what is compiled for cuda only has sound types; no compiler of NVIDIA's; `ci` runs it too",
+        plan: |root| types::plan(root, Backend::Cuda),
         run: types::check_cuda,
     },
     Lane {
         name: "metal-check",
         proves: "what is compiled for metal only has sound types; Apple's bindings stand in; `ci` runs it too",
+        plan: |root| types::plan(root, Backend::Metal),
         run: types::check_metal,
     },
     Lane {
         name: "cuda-link",
         proves: "the cuda worker compiles and links with NVIDIA's compiler from the Python index; no GPU; 20 minutes",
+        plan: cuda::plan,
         run: cuda::link,
     },
 ];
@@ -92,7 +98,7 @@ impl Args {
         let lane = find(&name)?;
         let root = workspace::require()?;
         if globals.dry_run {
-            return print_plan(output, &[format!("lane {}: {}", lane.name, lane.proves)]);
+            return print_plan(output, &(lane.plan)(&root)?);
         }
         interrupt::watch()?;
         (lane.run)(output, &root)?;
@@ -126,7 +132,7 @@ fn list(output: Output) -> Result<u8, Failure> {
 fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
     // Beside what is compiled: three gigabytes are too much for many a folder of temporary files.
     let folder = Scratch::at(workspace::output(root, "lanes").join("conversion"))?;
-    let build = cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", EXAMPLE]);
+    let build = conversion_build(root);
     output.command(&build);
     let program = cargo::compile(&build, EXAMPLE)?.program;
     let call = Call::new(program).args([folder.path()]);
@@ -138,6 +144,10 @@ fn conversion(output: Output, root: &Path) -> Result<(), Failure> {
         return Err(call.failed(ended.code));
     }
     judge_conversion(&lines)
+}
+
+fn conversion_build(root: &Path) -> Call {
+    cargo::call(root).args(["build", "--locked", "--release", "--workspace", "--example", EXAMPLE])
 }
 
 /// Every type has its line, and none took more memory than a conversion may.

@@ -97,6 +97,14 @@ fn finish(call: Call, backend: Backend) -> Call {
     call.args(["--", "-D", "warnings"])
 }
 
+/// The check of a family, for a plan.
+///
+/// # Errors
+/// Cargo cannot be asked where it compiles to.
+pub fn plan(root: &Path, backend: Backend) -> Result<Vec<String>, Failure> {
+    TypeCheck::plan(root, backend).map(|check| vec![check.call.to_string()])
+}
+
 /// The lane `cuda-check`.
 ///
 /// # Errors
