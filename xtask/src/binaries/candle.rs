@@ -13,6 +13,8 @@ use crate::{cargo, git};
 
 /// What is patched: the crates of the lock that candle's repository holds.
 const FAMILY: &str = "candle-";
+/// Where this checkout has candle, if it was asked for.
+const SUBMODULE: &str = "reference/candle";
 /// The folder below cargo's target folder.
 const FOLDER: &str = "with-candle";
 /// A checkout of candle whose crates are of the versions that are needed.
@@ -33,8 +35,11 @@ impl Checkout {
         let given = folder;
         let folder = std::path::absolute(folder).context("the checkout has no absolute path")?;
         if !folder.join("candle-core/Cargo.toml").is_file() {
-            let message = format!("`{}` holds no checkout of candle: there is no `candle-core` in it", given.display());
-            return Err(Failure::usage(message).hint("cargo xtask git submodules update candle"));
+            let lacks = "there is no `candle-core/Cargo.toml` in it";
+            let failure = Failure::usage(format!("`{}` holds no checkout of candle: {lacks}", given.display()));
+            let is_submodule = folder.ends_with(SUBMODULE);
+            let clone = "name the folder of a clone of candle's repository";
+            return Err(failure.hint(if is_submodule { "cargo xtask git submodules update candle" } else { clone }));
         }
         let lock = parse(&root.join("Cargo.lock"))?;
         let workspace = parse(&folder.join("Cargo.toml")).ok();
