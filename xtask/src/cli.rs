@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use protocol::error::ErrorCode;
+use protocol::identifiers::Backend;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -176,6 +178,22 @@ fn without_ours(mut rest: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     theirs
+}
+
+/// Reads one of a closed list, so that help, errors and completion name all of it.
+pub fn one_of<T>(values: impl IntoIterator<Item = (&'static str, T)>) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    let values: Vec<(&'static str, T)> = values.into_iter().collect();
+    let names: Vec<&'static str> = values.iter().map(|(name, _)| *name).collect();
+    let find = move |typed: String| values.iter().find(|(name, _)| *name == typed).map(|(_, value)| value.clone());
+    PossibleValuesParser::new(names).try_map(move |typed| find(typed).ok_or("is none of them"))
+}
+
+/// Reads a backend.
+pub fn backend() -> impl TypedValueParser<Value = Backend> {
+    one_of(Backend::ALL.map(|backend| (backend.name(), backend)))
 }
 
 /// What a person types to get here.
