@@ -61,7 +61,7 @@ fn a_backend_that_cannot_be_built_is_an_error_not_a_slower_worker() {
         assert_refused(&build(&machine(&[]), "metal"), 1, &["`metal`", "macOS only", "--remote"]);
     }
     let unknown = build(&machine(&[]), "gpu");
-    assert!(unknown.code == 2 && unknown.stderr.contains("`cuda` or `metal`"), "{unknown:?}");
+    assert!(unknown.code == 2 && unknown.stderr.contains("cpu, cuda, metal, auto"), "{unknown:?}");
     let orchestrator = machine(&[]).run_in_checkout(&["build", "orchestrator"]);
     assert_refused(&orchestrator, 2, &["not built yet"]);
 }
