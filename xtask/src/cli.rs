@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use protocol::error::ErrorCode;
+use protocol::identifiers::Backend;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -14,8 +16,8 @@ use crate::verbs::Verb;
 /// From a fresh clone to tokens, with one command
 ///
 /// Results go to standard output, everything for people to standard error. Exit codes: 0 done, 1 failed, 2 usage,
-/// 69 host unreachable or connection lost, 76 host key changed, 130 interrupted; a remote task's own code comes back as it
-/// is.
+/// 69 host unreachable or connection lost, 76 host key changed, 130 interrupted (143 by SIGTERM, 129 by SIGHUP); a remote
+/// task's own code comes back as it is.
 #[derive(Debug, Parser)]
 #[command(name = "xtask", disable_version_flag = true, arg_required_else_help = true, max_term_width = 110)]
 #[command(after_help = "Examples:
@@ -58,12 +60,14 @@ pub struct Cli {
     verb: Option<Verb>,
 }
 
+/// Clap's own, without the examples.
+const TEMPLATE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}\n\n{all-args}";
 const GLOBAL: &str = "Options of every verb";
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal, unless `NO_COLOR` is set.
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
     Auto,
     /// Always.
     Always,
@@ -112,12 +116,18 @@ pub enum Parsed {
 pub fn parse() -> Parsed {
     let arguments: Vec<_> = std::env::args_os().collect();
     let says = |text: &str| arguments.iter().any(|argument| argument == text);
-    let never = says("--color=never") || arguments.windows(2).any(|pair| pair[0] == "--color" && pair[1] == "never");
-    let color = if never { ColorChoice::Never } else { ColorChoice::Auto };
-    let matches = command(program_name()).color(color).try_get_matches_from(&arguments);
+    let is_asked = |when: &str| {
+        says(&format!("--color={when}")) || arguments.windows(2).any(|pair| pair[0] == "--color" && pair[1] == when)
+    };
+    let (choice, color) = match (is_asked("never"), is_asked("always")) {
+        (true, _) => (ColorChoice::Never, When::Never),
+        (false, true) => (ColorChoice::Always, When::Always),
+        (false, false) => (ColorChoice::Auto, When::Auto),
+    };
+    let matches = command(program_name()).color(choice).try_get_matches_from(&arguments);
     let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
-        Err(usage) => return Parsed::Exit(report_usage(&usage, says("--json"))),
+        Err(usage) => return Parsed::Exit(report_usage(&usage, says("--json"), color)),
     };
     let output = Output::new(cli.json, cli.verbose, cli.quiet, cli.color);
     let globals = Globals { output, dry_run: cli.dry_run, yes: cli.yes, catalog: cli.catalog };
@@ -178,6 +188,22 @@ fn without_ours(mut rest: impl Iterator<Item = OsString>) -> Vec<OsString> {
     theirs
 }
 
+/// Reads one of a closed list, so that help, errors and completion name all of it.
+pub fn one_of<T>(values: impl IntoIterator<Item = (&'static str, T)>) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    let values: Vec<(&'static str, T)> = values.into_iter().collect();
+    let names: Vec<&'static str> = values.iter().map(|(name, _)| *name).collect();
+    let find = move |typed: String| values.iter().find(|(name, _)| *name == typed).map(|(_, value)| value.clone());
+    PossibleValuesParser::new(names).try_map(move |typed| find(typed).ok_or("is none of them"))
+}
+
+/// Reads a backend.
+pub fn backend() -> impl TypedValueParser<Value = Backend> {
+    one_of(Backend::ALL.map(|backend| (backend.name(), backend)))
+}
+
 /// What a person types to get here.
 pub fn program_name() -> &'static str {
     let program = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
@@ -186,25 +212,27 @@ pub fn program_name() -> &'static str {
 
 /// The command line as clap knows it, its examples in terms of `program`.
 pub fn command(program: &'static str) -> clap::Command {
-    let command = Cli::command().bin_name(program);
-    if program == "cargo xtask" { command } else { rename_examples(command, program) }
+    with_examples(Cli::command().bin_name(program), program)
 }
 
-fn rename_examples(command: clap::Command, program: &'static str) -> clap::Command {
+/// Examples are commands of `program`, and stay on one line each on a narrow terminal, where they can be copied: clap folds
+/// everything but the text of the template.
+fn with_examples(command: clap::Command, program: &'static str) -> clap::Command {
     let examples = command.get_after_help().map(|text| text.to_string().replace("cargo xtask", program));
-    let command = command.mut_subcommands(|verb| rename_examples(verb, program));
+    let command = command.mut_subcommands(|verb| with_examples(verb, program));
     match examples {
-        Some(examples) => command.after_help(examples),
+        Some(examples) => command.help_template(format!("{TEMPLATE}\n\n{examples}\n")).after_help(examples),
         None => command,
     }
 }
 
 /// Help is no error; the rest is told by clap, and once more as an event where JSON was asked for.
-fn report_usage(usage: &clap::Error, json: bool) -> u8 {
-    let _nobody_reads = usage.print();
+fn report_usage(usage: &clap::Error, json: bool, color: When) -> u8 {
     if !usage.use_stderr() {
+        let _nobody_reads = usage.print();
         return 0;
     }
+    Output::new(json, false, false, color).usage_error(usage);
     if json {
         let text = usage.to_string();
         let first = text.lines().next().unwrap_or_default();
@@ -254,6 +282,23 @@ mod tests {
             command.get_subcommands().for_each(check);
         }
         check(&command("cargo xtask"));
+    }
+
+    #[test]
+    fn help_fits_a_narrow_terminal_and_examples_can_be_copied_from_it() {
+        fn check(command: &clap::Command) {
+            let help = command.clone().term_width(60).render_long_help().to_string();
+            let is_whole = |line: &str| line.starts_with("  llorch ") || line.starts_with("Usage:");
+            let long = help.lines().find(|line| line.chars().count() > 60 && !is_whole(line));
+            assert_eq!(long, None, "{}", command.get_name());
+            for example in command.get_after_help().map(ToString::to_string).unwrap_or_default().lines() {
+                assert!(help.lines().any(|line| line == example), "{example}");
+            }
+            command.get_subcommands().filter(|verb| verb.get_name() != "help").for_each(check);
+        }
+        let mut command = command("llorch");
+        command.build();
+        check(&command);
     }
 
     #[test]

@@ -12,8 +12,11 @@ use models::environment;
 use models::places::Places;
 use models::store::Store;
 
-use crate::cli;
+use crate::configuration::{self, Configuration};
+use crate::git::address::Locality;
+use crate::git::modules_file;
 use crate::remote::Remote;
+use crate::{cli, workspace};
 
 /// Set by the scripts to the name of their shell.
 const VARIABLE: &str = "LLORCH_COMPLETE";
@@ -21,6 +24,10 @@ const VARIABLE: &str = "LLORCH_COMPLETE";
 const PROGRAM: &str = "llorch";
 /// Verbs that have a use for models that are here only.
 const OF_WHAT_IS_HERE: [&str; 2] = ["delete", "verify"];
+/// The verb that has a use for hosts with a profile only.
+const OF_PROFILES: &str = "remove";
+/// The verb whose arguments are verbs.
+const OF_VERBS: &str = "man";
 
 /// Answers a script's question, if this was called by one; the exit code.
 pub fn answer() -> Option<u8> {
@@ -32,7 +39,7 @@ pub fn answer() -> Option<u8> {
     words.peek()?;
     let (words, mut text): (Vec<OsString>, _) = (words.collect(), Vec::new());
     let here = std::env::current_dir().ok();
-    let mut command = with_candidates(cli::command(PROGRAM), "");
+    let mut command = with_candidates(cli::command(PROGRAM), "", &words);
     let written = completer.write_complete(&mut command, words, here.as_deref(), &mut text);
     let is_written = written.is_ok() && std::io::Write::write_all(&mut std::io::stdout(), &text).is_ok();
     Some(u8::from(!is_written))
@@ -51,19 +58,25 @@ pub fn script(shell: &str) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The command, its placeholders bound to what they stand for.
-fn with_candidates(command: clap::Command, verb: &str) -> clap::Command {
+/// The command, its placeholders bound to what they stand for; `words` are those that were typed.
+fn with_candidates(command: clap::Command, verb: &str, words: &[OsString]) -> clap::Command {
     let is_of_what_is_here = OF_WHAT_IS_HERE.contains(&verb);
     let bind = |argument: clap::Arg| match placeholder(&argument).as_deref() {
         Some("MODEL") if is_of_what_is_here => argument.add(ArgValueCandidates::new(models_here)),
         Some("MODEL") => argument.add(ArgValueCandidates::new(all_models)),
+        Some("HOST") if verb == OF_PROFILES => argument.add(ArgValueCandidates::new(profiles)),
+        Some("SUBMODULE") => argument.add(ArgValueCandidates::new(submodules)),
+        Some("VERB") => {
+            let before = verbs_before(words);
+            argument.add(ArgValueCandidates::new(move || verbs_below(&before)))
+        }
         Some("HOST" | "HOST[,HOST…]") => argument.add(ArgValueCandidates::new(hosts)),
         _ => argument,
     };
     let command = command.mut_args(bind);
     command.mut_subcommands(|verb| {
         let name = verb.get_name().to_owned();
-        with_candidates(verb, &name)
+        with_candidates(verb, &name, words)
     })
 }
 
@@ -102,6 +115,40 @@ fn hosts() -> Vec<CompletionCandidate> {
     names.iter().filter(is_plain).map(CompletionCandidate::new).collect()
 }
 
+/// Hosts whose profile this user has written.
+fn profiles() -> Vec<CompletionCandidate> {
+    let file = configuration::user_file().unwrap_or_default();
+    let hosts = Configuration::load().map(|configuration| configuration.hosts).unwrap_or_default();
+    hosts
+        .into_iter()
+        .filter(|(_, profile)| profile.file == file)
+        .map(|(name, _)| CompletionCandidate::new(name))
+        .collect()
+}
+
+/// What `.gitmodules` declares, wherever it comes from: nothing is fetched here.
+fn submodules() -> Vec<CompletionCandidate> {
+    let declared = workspace::find().and_then(|root| modules_file::read(&root, Locality::Local).ok());
+    declared.unwrap_or_default().iter().map(|one| CompletionCandidate::new(one.name.as_str())).collect()
+}
+
+/// The words between `man` and the one that is being typed.
+fn verbs_before(words: &[OsString]) -> Vec<String> {
+    let arguments = words.iter().skip_while(|word| *word != OF_VERBS).skip(1);
+    let mut before: Vec<String> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+    before.pop();
+    before.retain(|word| !word.starts_with('-'));
+    before
+}
+
+/// The verbs that may follow these.
+fn verbs_below(before: &[String]) -> Vec<CompletionCandidate> {
+    let top = cli::command(PROGRAM);
+    let found = before.iter().try_fold(&top, |command, word| command.find_subcommand(word));
+    let verbs = found.into_iter().flat_map(clap::Command::get_subcommands).filter(|verb| !verb.is_hide_set());
+    verbs.map(|verb| CompletionCandidate::new(verb.get_name()).help(verb.get_about().cloned())).collect()
+}
+
 fn candidate(value: &str, help: &str) -> CompletionCandidate {
     CompletionCandidate::new(value).help(Some(help.to_owned().into()))
 }
@@ -123,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_takes_a_model_or_a_host_is_completed() {
-        let (command, mut found) = (with_candidates(cli::command("llorch"), ""), Vec::new());
+        let (command, mut found) = (with_candidates(cli::command("llorch"), "", &[]), Vec::new());
         bound(&command, "llorch", &mut found);
         for wanted in [
             "llorch HOST[,HOST…]",
@@ -132,9 +179,26 @@ mod tests {
             "llorch models delete MODEL",
             "llorch worker start MODEL",
             "llorch remote exec HOST",
+            "llorch remote hosts remove HOST",
+            "llorch git submodules update SUBMODULE",
+            "llorch man VERB",
         ] {
             assert!(found.iter().any(|path| path == wanted), "{wanted}: {found:#?}");
         }
+    }
+
+    #[test]
+    fn a_page_of_the_manual_is_named_verb_by_verb() {
+        let offered = |typed: &str| {
+            let words: Vec<std::ffi::OsString> = typed.split(' ').map(Into::into).collect();
+            let verbs = super::verbs_below(&super::verbs_before(&words));
+            verbs.iter().map(|verb| verb.get_value().to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert!(offered("llorch man ").contains(&String::from("infer")));
+        // The word under the cursor is not done yet, whatever it is.
+        assert_eq!(offered("llorch man git"), offered("llorch man "));
+        assert!(offered("llorch man --json git submodules ").contains(&String::from("update")));
+        assert!(offered("llorch man nonsense ").is_empty());
     }
 
     #[test]

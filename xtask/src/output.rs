@@ -14,6 +14,10 @@ use crate::cli::When;
 use crate::failure::Failure;
 use crate::terminal;
 
+mod fold;
+
+pub use fold::table;
+
 const RED: &str = "\x1b[1;31m";
 const CYAN: &str = "\x1b[1;36m";
 const DIM: &str = "\x1b[2m";
@@ -32,14 +36,10 @@ pub struct Output {
 }
 
 impl Output {
-    /// Resolves `--color` against the terminal and `NO_COLOR`.
+    /// Resolves `--color` against the terminal, which may be a dumb one, and `NO_COLOR`.
     pub fn new(json: bool, verbose: bool, quiet: bool, color: When) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colored = match color {
-            When::Always => true,
-            When::Never => false,
-            When::Auto => terminal::is_shown() && !no_color,
-        };
+        let colored = is_colored(color, terminal::is_shown(), no_color);
         Self { json, verbose, quiet, colored, has_events: true, has_progress: true }
     }
 
@@ -53,16 +53,27 @@ impl Output {
         self.raw(&format!("{text}\n"))
     }
 
-    /// Aligned rows; on a terminal that is narrower than they are, the last column is continued below itself.
+    /// Aligned rows; on a terminal that is narrower than they are, what does not fit is continued below its column.
     ///
     /// # Errors
     /// Standard output is closed.
     pub fn table(self, rows: &[Vec<String>]) -> Result<(), Failure> {
         let lines = match terminal::stdout_columns() {
-            Some(columns) => wrapped(rows, columns),
+            Some(columns) => fold::wrapped(rows, columns),
             None => table(rows),
         };
         lines.iter().try_for_each(|line| self.line(line))
+    }
+
+    /// A step of a plan; on a terminal that is narrower, in lines.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn step(self, text: &str) -> Result<(), Failure> {
+        match terminal::stdout_columns() {
+            Some(columns) => self.line(&fold::step(text, columns)),
+            None => self.line(text),
+        }
     }
 
     /// A piece of the result, shown at once.
@@ -94,6 +105,10 @@ impl Output {
 
     /// A sentence for people.
     pub fn note(self, text: impl Display) {
+        let text = text.to_string();
+        // What is aligned, or in lines, is no sentence.
+        let is_sentence = !text.contains("  ") && !text.contains('\n');
+        let text = if is_sentence { folded(&text, 0) } else { text };
         if !self.quiet {
             self.to_stderr(&format!("{text}\n"));
         }
@@ -108,12 +123,18 @@ impl Output {
 
     /// Something that went wrong and is not the end.
     pub fn warning(self, text: impl Display) {
-        self.note(format_args!("{}: {text}", self.paint(CYAN, "warning")));
+        if !self.quiet {
+            self.labelled((CYAN, "warning"), &text.to_string());
+        }
     }
 
     /// A command that is about to run.
     pub fn command(self, command: impl Display) {
-        self.note(self.paint(DIM, &format!("$ {command}")));
+        let text = format!("$ {command}");
+        let text = terminal::stderr_columns().map_or_else(|| text.clone(), |columns| fold::step(&text, columns));
+        if !self.quiet {
+            self.to_stderr(&format!("{}\n", self.paint(DIM, &text)));
+        }
     }
 
     /// A failure, in the shape of design §5; with `--json` as the last event too.
@@ -121,14 +142,29 @@ impl Output {
         if failure.is_silent {
             return;
         }
-        self.to_stderr(&format!("{}: {}\n", self.paint(RED, "error"), neutralise(&failure.message)));
+        self.labelled((RED, "error"), &neutralise(&failure.message));
         for line in &failure.known {
-            self.to_stderr(&format!("  {}\n", neutralise(line)));
+            self.to_stderr(&format!("  {}\n", folded(&neutralise(line), 2)));
         }
         if let Some(hint) = typed_hint(failure) {
-            self.to_stderr(&format!("{}: {hint}\n", self.paint(CYAN, "hint")));
+            self.labelled((CYAN, "hint"), &hint);
         }
         self.failure_event(failure);
+    }
+
+    /// What clap says of a command line that it does not understand.
+    pub fn usage_error(self, error: &clap::Error) {
+        let text = error.render();
+        let text = if self.colored { text.ansi().to_string() } else { text.to_string() };
+        if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // Help, which clap has folded.
+            return self.to_stderr(&text);
+        }
+        for line in text.lines() {
+            let words = line.trim_start_matches(' ');
+            let indent = line.len() - words.len();
+            self.to_stderr(&format!("{:indent$}{}\n", "", folded(words, indent)));
+        }
     }
 
     /// The event alone.
@@ -187,6 +223,11 @@ impl Output {
         self.to_stderr(&format!("{text} [y/N] "));
     }
 
+    /// A sentence behind a word that says what it is.
+    fn labelled(self, (color, label): (&str, &str), text: &str) {
+        self.to_stderr(&format!("{}: {}\n", self.paint(color, label), folded(text, label.len() + 2)));
+    }
+
     fn paint(self, color: &str, text: &str) -> String {
         if self.colored { format!("{color}{text}{PLAIN}") } else { text.to_owned() }
     }
@@ -194,6 +235,19 @@ impl Output {
     fn to_stderr(self, text: &str) {
         let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
     }
+}
+
+fn is_colored(color: When, is_shown: bool, no_color: bool) -> bool {
+    match color {
+        When::Always => true,
+        When::Never => false,
+        When::Auto => is_shown && !no_color,
+    }
+}
+
+/// A sentence as the terminal of standard error shows it best; as it is where that is none.
+fn folded(text: &str, used: usize) -> String {
+    terminal::stderr_columns().map_or_else(|| text.to_owned(), |columns| fold::sentence(text, used, columns))
 }
 
 /// Style of a progress line without a known end.
@@ -219,52 +273,6 @@ pub fn size_words(bytes: u64) -> String {
         Some((name, unit)) => format!("{} {name}", bytes / unit),
         None => format!("{bytes} B"),
     }
-}
-
-/// Rows with columns as wide as their widest cell; the last column is as it is.
-pub fn table(rows: &[Vec<String>]) -> Vec<String> {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    let padded = |(cell, width): (&String, &usize)| format!("{cell:<width$}");
-    let line =
-        |row: &Vec<String>| row.iter().zip(&widths).map(padded).collect::<Vec<_>>().join("  ").trim_end().to_owned();
-    rows.iter().map(line).collect()
-}
-
-/// The rows as a terminal of `columns` shows them best: what does not fit is continued below its column. Lines are broken at
-/// blanks only, so that paths and commands stay whole; a last column of less than a third of the terminal is left alone.
-fn wrapped(rows: &[Vec<String>], columns: usize) -> Vec<String> {
-    let last = rows.iter().map(Vec::len).max().unwrap_or(0).saturating_sub(1);
-    let before: Vec<Vec<String>> = rows.iter().map(|row| row[..row.len().min(last)].to_vec()).collect();
-    let before = table(&before);
-    let indent = before.iter().map(|line| line.chars().count() + 2).max().unwrap_or(0);
-    let width = columns.saturating_sub(indent);
-    if last == 0 || width < columns / 3 {
-        return table(rows);
-    }
-    let line = |(row, before): (&Vec<String>, &String)| {
-        let pieces = row.get(last).map(|cell| pieces(cell, width)).unwrap_or_default();
-        let first = format!("{before:<indent$}{}", pieces.first().map_or("", String::as_str)).trim_end().to_owned();
-        let others = pieces.into_iter().skip(1).map(|piece| format!("{:indent$}{piece}", ""));
-        [first].into_iter().chain(others).collect::<Vec<_>>()
-    };
-    rows.iter().zip(&before).flat_map(line).collect()
-}
-
-/// The text in pieces of at most `width` letters, but for words that are longer.
-fn pieces(text: &str, width: usize) -> Vec<String> {
-    let mut pieces: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match pieces.last_mut() {
-            Some(piece) if piece.chars().count() + 1 + word.chars().count() <= width => {
-                piece.push(' ');
-                piece.push_str(word);
-            }
-            Some(_) | None => pieces.push(word.to_owned()),
-        }
-    }
-    pieces
 }
 
 /// The text with control characters made visible, so that another program's words cannot drive the reader's terminal.
@@ -301,7 +309,8 @@ struct ErrorEvent<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{neutralise, size_words, table, wrapped};
+    use super::{is_colored, neutralise, size_words};
+    use crate::cli::When;
 
     #[test]
     fn sizes_read_like_sizes() {
@@ -310,20 +319,16 @@ mod tests {
     }
 
     #[test]
-    fn columns_align_and_lines_do_not_trail() {
-        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), String::new()]];
-        assert_eq!(table(&rows), ["a     b", "long"]);
-    }
-
-    #[test]
-    fn a_narrow_terminal_continues_the_last_column_below_itself() {
-        let rows = [vec!["ok", "git", "a b c d"], vec!["FAILED", "disk", "`/a/very/long/path` is full"]];
-        let rows = rows.map(|row| row.iter().map(ToString::to_string).collect());
-        let expected = ["ok      git   a b c d", "FAILED  disk  `/a/very/long/path`", "              is full"];
-        assert_eq!(wrapped(&rows, 30), expected);
-        assert_eq!(wrapped(&rows, 80), table(&rows));
-        // Too narrow for columns: the terminal breaks lines itself.
-        assert_eq!(wrapped(&rows, 16), table(&rows));
+    fn colour_is_asked_for_or_there_is_a_terminal_for_it() {
+        for (when, is_shown, no_color, expected) in [
+            (When::Auto, true, false, true),
+            (When::Auto, true, true, false),
+            (When::Auto, false, false, false),
+            (When::Always, false, true, true),
+            (When::Never, true, false, false),
+        ] {
+            assert_eq!(is_colored(when, is_shown, no_color), expected, "{when:?} {is_shown} {no_color}");
+        }
     }
 
     #[test]

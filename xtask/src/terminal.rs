@@ -1,5 +1,6 @@
 //! The terminal behind standard error: this process's own, or that of whoever forwarded this command from another host.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressDrawTarget, TermLike};
@@ -11,14 +12,15 @@ const REFRESH_HZ: u8 = 10;
 /// A terminal that does not know its width.
 const COLUMNS: u16 = 80;
 
-/// Whether standard error is shown on a terminal, here or at the other end of a forwarded command.
+/// Whether standard error is shown on a terminal that can do more than write, here or at the other end of a forwarded
+/// command.
 pub fn is_shown() -> bool {
-    io::stderr().is_terminal() || forwarded_columns().is_some()
+    is_own() || forwarded_columns().is_some()
 }
 
 /// Its width, if there is one.
 pub fn columns() -> Option<u16> {
-    if !io::stderr().is_terminal() {
+    if !is_own() {
         return forwarded_columns();
     }
     let size = rustix::termios::tcgetwinsize(io::stderr()).map(|size| size.ws_col);
@@ -27,14 +29,33 @@ pub fn columns() -> Option<u16> {
 
 /// The width of the terminal that standard output is, if it is one.
 pub fn stdout_columns() -> Option<usize> {
-    let size = io::stdout().is_terminal().then(|| rustix::termios::tcgetwinsize(io::stdout()))?;
+    own_columns(io::stdout())
+}
+
+/// The width of the terminal that standard error is, if it is one, even a dumb one.
+pub fn stderr_columns() -> Option<usize> {
+    own_columns(io::stderr())
+}
+
+fn own_columns(stream: impl IsTerminal + std::os::fd::AsFd) -> Option<usize> {
+    let size = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(&stream))?;
     size.ok().map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether standard error is this process's own terminal, and one that understands more than text.
+fn is_own() -> bool {
+    io::stderr().is_terminal() && !is_dumb(std::env::var_os("TERM").as_deref())
+}
+
+/// A terminal without colours and a cursor that can be moved says so: editors that run a shell, logs, CI.
+fn is_dumb(name: Option<&OsStr>) -> bool {
+    name.is_some_and(|name| name == "dumb")
 }
 
 /// Where progress is drawn: nowhere if nobody would see it.
 pub fn draw_target() -> ProgressDrawTarget {
     match forwarded_columns() {
-        _ if io::stderr().is_terminal() => ProgressDrawTarget::stderr_with_hz(REFRESH_HZ),
+        _ if is_own() => ProgressDrawTarget::stderr_with_hz(REFRESH_HZ),
         Some(columns) => ProgressDrawTarget::term_like_with_hz(Box::new(Forwarded { columns }), REFRESH_HZ),
         None => ProgressDrawTarget::hidden(),
     }
@@ -91,5 +112,16 @@ impl TermLike for Forwarded {
 
     fn flush(&self) -> io::Result<()> {
         io::stderr().lock().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_dumb_terminal_is_known_by_its_name() {
+        let is_dumb = |name: &str| super::is_dumb(Some(OsStr::new(name)));
+        assert!(is_dumb("dumb") && !is_dumb("xterm-256color") && !super::is_dumb(None));
     }
 }

@@ -2,16 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Subcommand;
 use protocol::error::ErrorCode;
-use protocol::identifiers::{Backend, IdentifierError};
+use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use crate::binaries::candle::Checkout;
 use crate::binaries::{self, Built, Marks, Product, Profile, Show};
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::cuda::{self, Sight};
 use crate::failure::Failure;
 use crate::{cargo, interrupt, process, workspace};
@@ -39,7 +38,8 @@ pub enum Verb {
   cargo xtask build worker cpu --remote workstation --sync --fetch
   cargo xtask build worker cpu --with-candle reference/candle")]
     Worker {
-        /// cpu, cuda, metal or auto
+        /// What it runs models on
+        #[arg(value_parser = cli::one_of(Wanted::named()))]
         backend: Wanted,
         /// With this checkout of candle instead of the released crates; the program lies in target/with-candle
         #[arg(long, value_name = "PATH", conflicts_with = "fetch")]
@@ -105,10 +105,11 @@ impl How {
     }
 }
 
-impl FromStr for Wanted {
-    type Err = IdentifierError;
-    fn from_str(text: &str) -> Result<Self, IdentifierError> {
-        if text == "auto" { Ok(Wanted::Auto) } else { text.parse().map(Wanted::Named) }
+impl Wanted {
+    /// Everything that can be wanted, by name.
+    fn named() -> impl Iterator<Item = (&'static str, Self)> {
+        let backends = Backend::ALL.into_iter().map(|backend| (backend.name(), Wanted::Named(backend)));
+        backends.chain([("auto", Wanted::Auto)])
     }
 }
 
@@ -229,7 +230,17 @@ mod tests {
         assert_eq!((backend("linux", Sight::Device), backend("linux", Sight::Nothing)), (Backend::Cuda, Backend::Cpu));
         let unclear = best("linux", || Sight::Unclear(String::from("it hangs")));
         assert_eq!(unclear, (Backend::Cpu, Err(String::from("it hangs"))));
-        assert_eq!(("auto".parse(), "cuda".parse()), (Ok(Wanted::Auto), Ok(Wanted::Named(Backend::Cuda))));
-        assert!("gpu".parse::<Wanted>().is_err());
+    }
+
+    #[test]
+    fn what_can_be_wanted_is_named_in_the_error() {
+        let parse =
+            |text: &str| crate::cli::command("llorch").try_get_matches_from(["llorch", "build", "worker", text]);
+        for (name, wanted) in Wanted::named() {
+            assert_eq!(name, wanted.to_string());
+            assert!(parse(name).is_ok(), "{name}");
+        }
+        let error = parse("tpu").expect_err("there is no such backend").to_string();
+        assert!(error.contains("[possible values: cpu, cuda, metal, auto]"), "{error}");
     }
 }

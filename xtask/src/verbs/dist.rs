@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::install::{fill, products};
 use crate::binaries::{self, Built, Marks, Plan, Product, Profile, Show};
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::download::absolute;
 use crate::failure::Failure;
 use crate::installation::{Lock, files_below, make_folder};
@@ -54,7 +54,7 @@ const STAGE: &str = ".llorch-dist";
   cargo xtask dist --remote workstation --sync")]
 pub struct Args {
     /// Only for this backend; may be given several times [default: every one that can be built here]
-    #[arg(long = "backend", value_name = "BACKEND")]
+    #[arg(long = "backend", value_name = "BACKEND", value_parser = cli::backend())]
     backends: Vec<Backend>,
     /// Where the archives go [default: target/dist of the checkout]
     #[arg(long, value_name = "PATH")]

@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "force")]
     rollback: bool,
     /// With a worker for this backend; may be given several times [default: every one that can be built here]
-    #[arg(long = "backend", value_name = "BACKEND", conflicts_with = "rollback")]
+    #[arg(long = "backend", value_name = "BACKEND", value_parser = cli::backend(), conflicts_with = "rollback")]
     backends: Vec<Backend>,
     /// Replace files of the same names that were not installed this way
     #[arg(long)]

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use protocol::identifiers::Backend;
 use serde::Serialize;
 
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::cuda::{Sight, look};
 use crate::doctor::{Scene, Status, examine};
 use crate::download::{DEFAULT_MODEL, Shelf};
@@ -105,7 +105,7 @@ pub struct IntegrationArgs {
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct On {
     /// What workers run on; without such a device those tiers are skipped
-    #[arg(long, value_name = "BACKEND", default_value_t = Backend::Cpu)]
+    #[arg(long, value_name = "BACKEND", value_parser = cli::backend(), default_value_t = Backend::Cpu)]
     backend: Backend,
 }
 

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use protocol::identifiers::{Backend, WorkerId};
 
 use crate::binaries::Profile;
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::download::Shelf;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -35,7 +35,8 @@ pub enum Verb {
   cargo xtask worker start cpu --model smollm2
   cargo xtask worker start cpu --model smollm2 --json")]
 pub struct StartArgs {
-    /// cpu, cuda or metal
+    /// What it runs on
+    #[arg(value_parser = cli::backend())]
     backend: Backend,
     /// The model
     #[arg(long, value_name = "ID")]

@@ -64,7 +64,7 @@ fn a_backend_that_cannot_be_built_is_an_error_not_a_slower_worker() {
     let named = machine(&[NVCC]).with("NVCC", "/nowhere/nvcc");
     assert_refused(&build(&named, "cuda"), 2, &["`NVCC` names `/nowhere/nvcc`", "unset NVCC"]);
     let unknown = build(&machine(&[]), "gpu");
-    assert!(unknown.code == 2 && unknown.stderr.contains("`cuda` or `metal`"), "{unknown:?}");
+    assert!(unknown.code == 2 && unknown.stderr.contains("cpu, cuda, metal, auto"), "{unknown:?}");
     let orchestrator = machine(&[]).run_in_checkout(&["build", "orchestrator"]);
     assert_refused(&orchestrator, 2, &["not built yet"]);
 }

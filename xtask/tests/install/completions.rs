@@ -19,6 +19,19 @@ fn with_llorch() -> Home {
     home.with("PATH", &path)
 }
 
+/// A checkout that declares submodules, for shells to be in.
+fn checkout(home: &Home) -> PathBuf {
+    let root = home.path("checkout");
+    std::fs::create_dir_all(root.join("xtask")).expect("folders");
+    for name in ["Cargo.toml", "catalog.toml", "xtask/Cargo.toml"] {
+        std::fs::write(root.join(name), "").expect("a file");
+    }
+    let section =
+        |name: &str| format!("[submodule \"{name}\"]\n\tpath = reference/{name}\n\turl = https://example.org/{name}\n");
+    std::fs::write(root.join(".gitmodules"), ["candle", "other"].map(section).concat()).expect("a file");
+    root
+}
+
 /// What a shell is told to print; nothing if `cargo xtask test` found none here, which is said.
 fn said(home: &Home, shell: &str, script: &str) -> Option<String> {
     if std::env::var("LLORCH_TEST_MISSING").is_ok_and(|missing| missing.contains(shell)) {
@@ -41,12 +54,14 @@ fn file(home: &Home, name: &str) -> PathBuf {
 fn bash_offers_verbs_options_models_and_hosts() {
     let home = with_llorch();
     let script = file(&home, "share/bash-completion/completions/llorch");
+    let here = checkout(&home);
     let offers = |typed: &[&str]| {
         let words: Vec<String> = typed.iter().map(|word| format!("'{word}'")).collect();
         let last = typed.len() - 1;
         let text = format!(
-            "source '{}'; COMP_WORDS=({}); COMP_CWORD={last}; COMP_TYPE=9; _clap_complete_llorch llorch '{}' ''; \
+            "cd '{}'; source '{}'; COMP_WORDS=({}); COMP_CWORD={last}; COMP_TYPE=9; _clap_complete_llorch llorch '{}' ''; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            here.display(),
             script.display(),
             words.join(" "),
             typed[last],
@@ -62,11 +77,29 @@ fn bash_offers_verbs_options_models_and_hosts() {
         (&["llorch", "--remote", "wo"], &["workstation"]),
         (&["llorch", "--remote", "wagon,tag:"], &["wagon,tag:gpu"]),
         (&["llorch", "remote", "exec", "wa"], &["wagon"]),
+        (&["llorch", "build", "worker", ""], &["cpu", "cuda", "metal", "auto"]),
+        (&["llorch", "worker", "start", "cu"], &["cuda"]),
+        (&["llorch", "test", "smoke", "--backend", ""], &["cpu", "cuda", "metal"]),
+        (&["llorch", "dist", "--backend", ""], &["cpu", "cuda", "metal"]),
+        (&["llorch", "install", "--backend", "m"], &["metal"]),
+        (&["llorch", "dev", "doctor", "--backend", ""], &["cpu", "cuda", "metal"]),
+        (&["llorch", "remote", "hosts", "add", "x", "y", "--backend", ""], &["cpu", "cuda", "metal"]),
+        (&["llorch", "remote", "hosts", "check", "wo"], &["workstation"]),
+        (&["llorch", "test", "lane", "cuda-"], &["cuda-check"]),
+        (&["llorch", "git", "submodules", "update", ""], &["candle", "other"]),
+        (&["llorch", "git", "submodules", "branch", "ca"], &["candle"]),
+        (&["llorch", "git", "submodules", "reset", "ca"], &["candle"]),
+        (&["llorch", "man", "inf"], &["infer"]),
+        (&["llorch", "man", "git", "submodules", "up"], &["update"]),
     ] {
         let Some(offered) = offers(typed) else { return };
         let is_there = |word: &&str| offered.iter().any(|line| line == word);
         assert!(wanted.iter().all(is_there), "{typed:?}: {offered:?}");
     }
+    // What has a profile and nothing else can be removed.
+    let mut removable = offers(&["llorch", "remote", "hosts", "remove", ""]).expect("bash");
+    removable.retain(|word| !word.starts_with('-'));
+    assert_eq!(removable, ["wagon", "workstation"]);
 }
 
 #[test]
@@ -79,6 +112,12 @@ fn fish_offers_them_without_being_told() {
     let ask = format!("source '{}'; complete --do-complete 'llorch --remote w'", script.display());
     let text = said(&home, "fish", &ask).expect("fish");
     assert!(["wagon", "workstation"].iter().all(|host| text.lines().any(|line| line == *host)), "{text}");
+    let here = checkout(&home);
+    let complete =
+        "complete --do-complete 'llorch build worker '; complete --do-complete 'llorch git submodules reset '";
+    let ask = format!("cd '{}'; source '{}'; {complete}", here.display(), script.display());
+    let text = said(&home, "fish", &ask).expect("fish");
+    assert!(["auto", "metal", "candle"].iter().all(|word| text.lines().any(|line| line == *word)), "{text}");
 }
 
 #[test]

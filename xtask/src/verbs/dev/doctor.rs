@@ -3,7 +3,7 @@
 use protocol::identifiers::Backend;
 use serde::Serialize;
 
-use crate::cli::{Globals, program_name};
+use crate::cli::{self, Globals, program_name};
 use crate::doctor::{Check, Scene, Status, examine};
 use crate::failure::Failure;
 use crate::output::{Output, neutralise};
@@ -18,8 +18,8 @@ use crate::output::{Output, neutralise};
   cargo xtask dev doctor --backend cuda --json
   cargo xtask dev doctor --remote all")]
 pub struct Args {
-    /// This backend is to run here: cpu, cuda, metal
-    #[arg(long = "backend", value_name = "BACKEND")]
+    /// This backend is to run here; may be given several times
+    #[arg(long = "backend", value_name = "BACKEND", value_parser = cli::backend())]
     backends: Vec<Backend>,
 }
 

@@ -8,7 +8,7 @@ use clap::Subcommand;
 use protocol::identifiers::Backend;
 use serde::Serialize;
 
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::configuration::{self, Configuration, Profile};
 use crate::failure::Failure;
 use crate::process::print_plan;
@@ -52,7 +52,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "PATH")]
     repo: Option<String>,
     /// What it can run models on
-    #[arg(long = "backend", value_name = "BACKEND")]
+    #[arg(long = "backend", value_name = "BACKEND", value_parser = cli::backend())]
     backends: Vec<Backend>,
     /// A group it belongs to: `--remote tag:TAG`
     #[arg(long = "tag", value_name = "TAG")]
@@ -72,6 +72,7 @@ pub struct AddArgs {
   cargo xtask remote hosts remove mac --json")]
 pub struct RemoveArgs {
     /// Which
+    #[arg(value_name = "HOST")]
     name: String,
 }
 

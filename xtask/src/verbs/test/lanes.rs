@@ -6,7 +6,7 @@ use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use super::{cuda, types};
-use crate::cli::Globals;
+use crate::cli::{self, Globals};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::process::{Call, Group, print_plan};
@@ -20,6 +20,7 @@ const CONVERSION_MIB_MAX: u64 = 128;
 const EXAMPLE: &str = "gpt2_full_size";
 
 /// One lane.
+#[derive(Debug)]
 struct Lane {
     name: &'static str,
     /// What is true when it has passed.
@@ -83,19 +84,18 @@ struct Done {
   cargo xtask test lane conversion")]
 pub struct Args {
     /// Which
-    #[arg(value_name = "NAME")]
-    name: Option<String>,
+    #[arg(value_name = "NAME", value_parser = cli::one_of(LANES.iter().map(|lane| (lane.name, lane))))]
+    lane: Option<&'static Lane>,
 }
 
 impl Args {
     /// Runs the lane, or lists them.
     ///
     /// # Errors
-    /// There is no such lane, or it failed.
+    /// It failed.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let output = globals.output;
-        let Some(name) = self.name else { return list(output) };
-        let lane = find(&name)?;
+        let Some(lane) = self.lane else { return list(output) };
         let root = workspace::require()?;
         if globals.dry_run {
             return print_plan(output, &(lane.plan)(&root)?);
@@ -106,14 +106,6 @@ impl Args {
         output.event(&Done { event: "done", lane: lane.name })?;
         Ok(0)
     }
-}
-
-fn find(name: &str) -> Result<&'static Lane, Failure> {
-    LANES.iter().find(|lane| lane.name == name).ok_or_else(|| {
-        let names: Vec<&str> = LANES.iter().map(|lane| lane.name).collect();
-        let failure = Failure::usage(format!("there is no lane `{name}`"));
-        failure.known(vec![format!("lanes: {}", names.join(", "))]).hint("cargo xtask test lane")
-    })
 }
 
 fn list(output: Output) -> Result<u8, Failure> {
@@ -169,13 +161,14 @@ fn judge_conversion(lines: &[String]) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LANES, find, judge_conversion};
+    use super::{LANES, judge_conversion};
 
     #[test]
     fn lanes_are_found_by_name_and_others_named() {
-        assert!(LANES.iter().all(|lane| find(lane.name).is_ok_and(|found| found.proves == lane.proves)));
-        let failure = find("conversoin").err().expect("none of that name");
-        assert!(failure.exit_code == 2 && failure.known[0].contains("conversion"), "{failure:?}");
+        let parse = |name: &str| crate::cli::command("llorch").try_get_matches_from(["llorch", "test", "lane", name]);
+        assert!(LANES.iter().all(|lane| parse(lane.name).is_ok()));
+        let error = parse("conversoin").expect_err("none of that name");
+        assert!(error.exit_code() == 2 && error.to_string().contains("cuda-link"), "{error}");
     }
 
     #[test]

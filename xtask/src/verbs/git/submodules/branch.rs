@@ -29,7 +29,7 @@ const BRANCHES_MAX: usize = 10_000;
   cargo xtask git submodules branch candle metal-fixes")]
 pub struct Args {
     /// Which: a name or a folder
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "SUBMODULE")]
     name: String,
     /// The branch to check out
     #[arg(value_name = "BRANCH", value_parser = branch_name)]

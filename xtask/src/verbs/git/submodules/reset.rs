@@ -23,7 +23,7 @@ use crate::process::print_plan;
   cargo xtask git submodules reset candle --yes")]
 pub struct Args {
     /// Which: a name or a folder
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "SUBMODULE")]
     name: String,
 }
 

@@ -21,7 +21,7 @@ use crate::process::print_plan;
   cargo xtask git submodules update --all")]
 pub struct Args {
     /// Which: names or folders; those that are here when none is named
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "SUBMODULE")]
     names: Vec<String>,
     /// All of them
     #[arg(long, conflicts_with = "names")]
