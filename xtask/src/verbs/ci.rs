@@ -146,3 +146,15 @@ fn row(step: &Line) -> Vec<String> {
         step.message.clone().unwrap_or_default(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Done, Line};
+
+    #[test]
+    fn the_page_shows_how_it_ends_well() {
+        let step = Line { name: "fmt", passed: true, seconds: 1, message: None };
+        let done = serde_json::to_string(&Done { event: "done", steps: vec![step] }).expect("JSON");
+        assert!(crate::workspace::page("docs/json.md").contains(&format!("\n{done}\n```")), "{done}");
+    }
+}
