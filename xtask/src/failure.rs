@@ -2,15 +2,12 @@
 
 use protocol::error::ErrorCode;
 
-/// Exit code of a command that failed for a reason without a code of its own.
-const FAILED: u8 = 1;
-
 /// Why a verb did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// The machine's word for it, where there is one.
-    pub code: Option<ErrorCode>,
-    /// Exit code of the command.
+    /// The machine's word for it: `FAILED` where there is no closer one.
+    pub code: ErrorCode,
+    /// Exit code of the command; the code's own, but for another signal than Ctrl-C's.
     pub exit_code: u8,
     /// Lowercase fragment, no full stop.
     pub message: String,
@@ -23,15 +20,15 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without a code of its own: exit code 1.
+    /// A failure that only its message tells from others: exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { code: None, exit_code: FAILED, message, known: Vec::new(), hint: None, is_silent: false }
+        Self::coded(ErrorCode::Failed, message)
     }
 
     /// A failure with a code, which also decides the exit code.
     pub fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code: Some(code), exit_code: code.exit_code(), ..Self::new(message) }
+        let (message, exit_code) = (message.into(), code.exit_code());
+        Self { code, exit_code, message, known: Vec::new(), hint: None, is_silent: false }
     }
 
     /// The command line cannot be carried out as it was typed: exit code 2.
@@ -72,11 +69,11 @@ impl Failure {
         self
     }
 
-    /// The same failure with the machine's word, if there is one.
+    /// The same failure with a closer word, if there is one.
     #[must_use]
     pub fn maybe_code(mut self, code: Option<ErrorCode>) -> Self {
-        self.code = code;
-        self.exit_code = code.map_or(FAILED, ErrorCode::exit_code);
+        self.code = code.unwrap_or(ErrorCode::Failed);
+        self.exit_code = self.code.exit_code();
         self
     }
 
@@ -89,7 +86,7 @@ impl Failure {
 
     /// Whether it was Ctrl-C.
     pub fn is_interrupt(&self) -> bool {
-        self.code == Some(ErrorCode::Cancelled)
+        self.code == ErrorCode::Cancelled
     }
 }
 
@@ -162,7 +159,7 @@ mod tests {
 
     #[test]
     fn exit_codes_follow_the_table() {
-        assert_eq!(Failure::new("x").exit_code, 1);
+        assert_eq!((Failure::new("x").code, Failure::new("x").exit_code), (ErrorCode::Failed, 1));
         assert_eq!(Failure::usage("x").exit_code, 2);
         assert_eq!(Failure::interrupted().exit_code, 130);
         assert_eq!(Failure::reader_gone().exit_code, 0);

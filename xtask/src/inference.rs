@@ -231,20 +231,20 @@ mod tests {
     #[test]
     fn offences_are_errors() {
         let code = |text: &str| check(text).expect_err("not a good stream").code;
-        assert_eq!(code(TOKEN), Some(ErrorCode::WorkerLost));
-        assert_eq!(code(""), Some(ErrorCode::WorkerLost));
-        assert_eq!(code(&format!("{TOKEN}{END}")), Some(ErrorCode::Internal));
-        assert_eq!(code(&format!("{TOKEN}data: [DONE]\n\n")), Some(ErrorCode::Internal));
-        assert_eq!(code(&format!("{END}{TOKEN}data: [DONE]\n\n")), Some(ErrorCode::Internal));
-        assert_eq!(code(&format!("{END}data: [DONE]\n\n{END}")), Some(ErrorCode::Internal));
-        assert_eq!(code("data: {\"type\":\"sausage\"}\n\n"), Some(ErrorCode::Internal));
+        assert_eq!(code(TOKEN), ErrorCode::WorkerLost);
+        assert_eq!(code(""), ErrorCode::WorkerLost);
+        assert_eq!(code(&format!("{TOKEN}{END}")), ErrorCode::Internal);
+        assert_eq!(code(&format!("{TOKEN}data: [DONE]\n\n")), ErrorCode::Internal);
+        assert_eq!(code(&format!("{END}{TOKEN}data: [DONE]\n\n")), ErrorCode::Internal);
+        assert_eq!(code(&format!("{END}data: [DONE]\n\n{END}")), ErrorCode::Internal);
+        assert_eq!(code("data: {\"type\":\"sausage\"}\n\n"), ErrorCode::Internal);
     }
 
     #[test]
     fn refusals_carry_code_exit_code_and_fields() {
         let body = br#"{"error":{"code":"CONTEXT_LENGTH","message":"too long","hint":"shorter","correlation_id":"c"}}"#;
         let failure = refusal(400, body);
-        assert_eq!((failure.code, failure.exit_code), (Some(ErrorCode::ContextLength), 1));
+        assert_eq!((failure.code, failure.exit_code), (ErrorCode::ContextLength, 1));
         let fields = br#"{"errors":[{"field":"stop[4]","constraint":"length","message":"at most 4"}]}"#;
         let failure = refusal(400, fields);
         assert_eq!((failure.exit_code, failure.known), (2, vec!["stop[4]: at most 4".to_owned()]));

@@ -297,8 +297,7 @@ fn typed_hint(failure: &Failure) -> Option<String> {
 #[derive(Serialize)]
 struct ErrorEvent<'a> {
     event: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<ErrorCode>,
+    code: ErrorCode,
     exit_code: u8,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

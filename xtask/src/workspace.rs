@@ -34,6 +34,12 @@ fn is_root(folder: &Path) -> bool {
     ["Cargo.toml", "catalog.toml", "xtask/Cargo.toml"].iter().all(|name| folder.join(name).is_file())
 }
 
+/// A page of the checkout, for tests that compare it with what the code does.
+#[cfg(test)]
+pub fn page(name: &str) -> String {
+    fs_err::read_to_string(find().expect("tests run in a checkout").join(name)).expect("a page")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{find, is_root};

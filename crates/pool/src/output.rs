@@ -82,6 +82,7 @@ impl Output {
     pub fn error_event(self, error: &PoolError) {
         self.event(&ErrorEvent::Error(CommandError {
             code: error.code,
+            exit_code: error.code.exit_code(),
             message: error.message.clone(),
             hint: error.hint.clone(),
             known: error.known.clone(),

@@ -132,6 +132,8 @@ error_codes! {
     SyncMismatch = "SYNC_MISMATCH", 502, true, 1;
     /// No valid API key.
     Unauthorized = "UNAUTHORIZED", 401, false, 1;
+    /// The command could not do it, for a reason that only its message tells.
+    Failed = "FAILED", 500, false, 1;
     /// A bug of ours.
     Internal = "INTERNAL", 500, false, 1;
 }

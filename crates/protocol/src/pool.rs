@@ -189,6 +189,9 @@ pub enum ErrorEvent {
 pub struct CommandError {
     /// The machine's word for it; decides the exit code.
     pub code: ErrorCode,
+    /// What the command ends with.
+    #[serde(default = "plain_failure")]
+    pub exit_code: u8,
     /// The people's words: a lowercase fragment.
     pub message: String,
     /// What to do, usually a command to type.
@@ -197,4 +200,9 @@ pub struct CommandError {
     /// What was known when it happened: the end of a log, the values that disagree.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<String>,
+}
+
+/// A pool that says no exit code is older than the field.
+fn plain_failure() -> u8 {
+    1
 }

@@ -175,7 +175,7 @@ pub fn summarise(output: Output, outcomes: &[Outcome]) -> Result<u8, Failure> {
             Summary {
                 host: &outcome.host,
                 exit_code: code(outcome),
-                code: failure.and_then(|failure| failure.code),
+                code: failure.map(|failure| failure.code),
                 message: failure.map(|failure| failure.message.as_str()),
                 seconds: (outcome.seconds * 1000.0).round() / 1000.0,
             }

@@ -130,7 +130,7 @@ impl<'a> Running<'a> {
         }
         self.say("done");
         let _gone = self.task.kill();
-        let is_lost = outcome.as_ref().is_err_and(|failure| failure.code == Some(ErrorCode::ConnectionLost));
+        let is_lost = outcome.as_ref().is_err_and(|failure| failure.code == ErrorCode::ConnectionLost);
         // On a dead line there is nobody to wait for.
         let released = if is_lost { Ok(()) } else { self.wait_for_guard() };
         outcome.and_then(|end| released.map(|()| end))

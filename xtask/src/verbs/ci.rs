@@ -48,6 +48,13 @@ struct Done {
 }
 
 #[derive(Serialize)]
+struct Ended<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    step: &'a Line,
+}
+
+#[derive(Serialize)]
 struct Line {
     name: &'static str,
     passed: bool,
@@ -109,17 +116,20 @@ impl Args {
                     Some(failure.message)
                 }
             };
-            steps.push(Line { name, passed: message.is_none(), seconds: whole_seconds(started.elapsed()), message });
+            let step = Line { name, passed: message.is_none(), seconds: whole_seconds(started.elapsed()), message };
+            output.event(&Ended { event: "step", step: &step })?;
+            steps.push(step);
         }
         let failed: Vec<&str> = steps.iter().filter(|step| !step.passed).map(|step| step.name).collect();
-        let failed = (!failed.is_empty()).then(|| Failure::new(format!("failed: {}", failed.join(", "))));
-        if output.json {
-            output.event(&Done { event: "done", steps })?;
-        } else {
+        if !output.json {
             // To standard output: it is the result, and CI keeps that.
             output.table(&steps.iter().map(row).collect::<Vec<_>>())?;
         }
-        failed.map_or(Ok(0), Err)
+        if !failed.is_empty() {
+            return Err(Failure::new(format!("failed: {}", failed.join(", "))));
+        }
+        output.event(&Done { event: "done", steps })?;
+        Ok(0)
     }
 }
 
@@ -135,4 +145,16 @@ fn row(step: &Line) -> Vec<String> {
         format!("{} s", step.seconds),
         step.message.clone().unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Done, Line};
+
+    #[test]
+    fn the_page_shows_how_it_ends_well() {
+        let step = Line { name: "fmt", passed: true, seconds: 1, message: None };
+        let done = serde_json::to_string(&Done { event: "done", steps: vec![step] }).expect("JSON");
+        assert!(crate::workspace::page("docs/json.md").contains(&format!("\n{done}\n```")), "{done}");
+    }
 }

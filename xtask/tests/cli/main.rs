@@ -1,6 +1,7 @@
 //! The command as its users see it: real processes, a home of their own, exit codes, both streams.
 
 mod outside;
+mod shelf;
 mod support;
 
 mod build;

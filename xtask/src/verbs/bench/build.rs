@@ -179,11 +179,20 @@ fn rows(now: &Record, landed: Option<&Record>) -> Vec<Vec<String>> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Record, Times, rows};
+    use super::{Done, Record, Times, rows};
 
     fn record(clean: f64, rustc: &str) -> Record {
         let packages = BTreeMap::from([(String::from("gguf"), Times { clean, touched: 2.0 })]);
         Record { processors: 2, rustc: rustc.to_owned(), workspace_seconds: 100.0, packages }
+    }
+
+    #[test]
+    fn the_page_shows_what_is_printed() {
+        let now = record(12.5, "rustc 1.95.0");
+        let done = serde_json::to_string(&Done { event: "done", now: &now, landed: None }).expect("JSON");
+        let before = serde_json::to_string(&Done { event: "done", now: &now, landed: Some(&now) }).expect("JSON");
+        let page = crate::workspace::page("docs/json.md");
+        assert!(page.contains(&format!("\n```json bench build\n{done}\n{before}\n```")), "{done}\n{before}");
     }
 
     #[test]

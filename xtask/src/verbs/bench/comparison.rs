@@ -75,3 +75,18 @@ pub fn run_setup(output: Output, call: &Call) -> Result<(), Failure> {
         code => Err(call.failed(code)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Done, Row, Table};
+
+    #[test]
+    fn the_page_shows_what_is_printed() {
+        let row = Row { name: "llorch", median_seconds: 0.61, ratio_of_ours: 1.0 };
+        let table = Table { title: String::from("Hashing 1.0 GB, one core"), rows: vec![row], outcomes: Vec::new() };
+        let done = serde_json::to_string(&Done { event: "done", tables: vec![table] }).expect("JSON");
+        let verbs = "bench command, bench models, bench remote, bench submodules";
+        let page = crate::workspace::page("docs/json.md");
+        assert!(page.contains(&format!("\n```json {verbs}\n{done}\n```")), "{done}");
+    }
+}

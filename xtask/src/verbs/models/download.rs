@@ -66,8 +66,7 @@ enum Told<'a> {
     },
     ModelFailed {
         model: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        code: Option<ErrorCode>,
+        code: ErrorCode,
         message: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<&'a str>,

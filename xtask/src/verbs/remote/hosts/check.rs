@@ -136,7 +136,7 @@ impl Row {
         Self {
             name: host.name.clone(),
             reachable: false,
-            code: failure.code,
+            code: Some(failure.code),
             message: Some(failure.message),
             hint: failure.hint,
             connect_ms: 0,
