@@ -6,8 +6,10 @@
 mod edit;
 mod explained;
 mod lines;
+mod mistake;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +22,10 @@ use crate::remote::destination::Destination;
 
 pub use edit::{add_host, remove_host, write_default};
 pub use explained::{Explained, Origin, Setting, explain};
+pub use mistake::Mistake;
 
 use lines::Lines;
+use mistake::{broken, broken_toml, text_of};
 
 /// The system's file.
 const SYSTEM_FILE: &str = "/etc/llorch/config.toml";
@@ -79,8 +83,8 @@ struct Raw {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRemote {
-    connect_timeout_seconds: Option<u16>,
-    keepalive_seconds: Option<u16>,
+    connect_timeout_seconds: Option<NonZeroU16>,
+    keepalive_seconds: Option<NonZeroU16>,
 }
 
 #[derive(Deserialize)]
@@ -117,7 +121,7 @@ impl Configuration {
 
     /// Reads `files`, the first of them first in rank.
     fn read(files: &[PathBuf]) -> Result<Self, Failure> {
-        let parts: Result<Vec<Option<Part>>, Mistake> = files.iter().map(|file| Part::read(file)).collect();
+        let parts: Result<Vec<Option<Part>>, Box<Mistake>> = files.iter().map(|file| Part::read(file)).collect();
         let parts: Vec<Part> = parts.map_err(|mistake| mistake.failure)?.into_iter().flatten().collect();
         Ok(Self::merge(&parts))
     }
@@ -132,10 +136,10 @@ impl Configuration {
             remote.connect_timeout_seconds = remote.connect_timeout_seconds.or(part.remote.connect_timeout_seconds);
             remote.keepalive_seconds = remote.keepalive_seconds.or(part.remote.keepalive_seconds);
         }
-        let at_least_one = |value: Option<u16>, default| value.unwrap_or(default).max(1);
+        let or = |value: Option<NonZeroU16>, default| value.map_or(default, NonZeroU16::get);
         let remote = RemoteSettings {
-            connect_timeout_seconds: at_least_one(remote.connect_timeout_seconds, CONNECT_TIMEOUT_SECONDS),
-            keepalive_seconds: at_least_one(remote.keepalive_seconds, KEEPALIVE_SECONDS),
+            connect_timeout_seconds: or(remote.connect_timeout_seconds, CONNECT_TIMEOUT_SECONDS),
+            keepalive_seconds: or(remote.keepalive_seconds, KEEPALIVE_SECONDS),
         };
         Self { hosts, remote }
     }
@@ -149,40 +153,17 @@ struct Part {
     lines: Lines,
 }
 
-/// What is wrong with a file, and where.
-#[derive(Debug)]
-pub struct Mistake {
-    /// The file.
-    pub file: PathBuf,
-    /// Counted from one; `None` for the whole file.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub failure: Failure,
-}
-
 impl Part {
     /// `None`: the file is not there.
-    fn read(file: &Path) -> Result<Option<Self>, Mistake> {
-        let mistake = |line, failure| Mistake { file: file.to_owned(), line, failure };
-        let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                let failure = Failure::new(format!("cannot read `{}`: {error}", file.display()));
-                return Err(mistake(None, failure));
-            }
-        };
-        let raw: Raw = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| lines::number_at(&text, span.start));
-            mistake(line, broken(file, error.to_string().trim_end()))
-        })?;
+    fn read(file: &Path) -> Result<Option<Self>, Box<Mistake>> {
+        let Some(text) = text_of(file)? else { return Ok(None) };
         let lines = Lines::of(&text);
+        let raw: Raw = toml::from_str(&text).map_err(|error| Mistake::of_toml(file, (&text, &lines), &error))?;
         let mut hosts = BTreeMap::new();
         for (name, profile) in raw.hosts {
-            let profile = parse(&name, profile, file).map_err(|(key, why)| {
-                let line = lines.of_key(&key).or_else(|| lines.of_key(&format!("hosts.{name}")));
-                let place = line.map(|line| format!("at line {line}: ")).unwrap_or_default();
-                mistake(line, broken(file, &format!("{place}{why}")))
+            let profile = parse(&name, profile, file).map_err(|(key, reason)| {
+                let position = lines.position(&key).or_else(|| lines.position(&format!("hosts.{name}")));
+                Mistake::of_key(file, (key, position), reason)
             })?;
             hosts.insert(name, profile);
         }
@@ -196,18 +177,6 @@ impl Part {
 /// No home.
 pub fn user_file() -> Result<PathBuf, Failure> {
     Ok(Places::from_environment()?.config.path.join("config.toml"))
-}
-
-fn broken(file: &Path, why: &str) -> Failure {
-    let (first, rest) = why.split_once('\n').unwrap_or((why, ""));
-    let known = rest.lines().map(str::to_owned).collect();
-    Failure::usage(format!(
-        "`{}` is no configuration: {}",
-        file.display(),
-        first.trim_start_matches("TOML parse error ")
-    ))
-    .known(known)
-    .hint(format!("mend `{}`", file.display()))
 }
 
 /// The profile, or the key that is wrong and why.
@@ -323,6 +292,8 @@ mod tests {
             ("[hosts.a]\nbackends = ['rocm']\n", "line 2"),
             ("[hosts.a]\ntypo = 1\n", "line 2"),
             ("x = [\n", "line 1"),
+            ("[hub]\nx = 1\n", "at line 1, column 2: unknown field `hub`"),
+            ("[remote]\nconnect_timeout_seconds = 0\n", "at line 2, column 27: invalid value: integer `0`"),
         ] {
             let failure = read(&[text]).expect_err(text);
             assert!(failure.message.contains(wanted), "{text}: {}", failure.message);

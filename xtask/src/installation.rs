@@ -10,17 +10,19 @@ mod links;
 mod lock;
 mod manifest;
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::process::find_on_path;
+use crate::process::{find_on_path, quoted};
 use crate::scratch::Scratch;
 
 pub use files::{files_below, make_folder};
 use files::{have_same_bytes, refused, remove_if_there, remove_tree, settle, sync_folder};
+use links::without_links;
 pub use links::{LinkPath, Links};
 pub use lock::Lock;
 pub use manifest::Manifest;
@@ -61,12 +63,33 @@ impl Prefix {
 
     /// The prefix whose programs this one belongs to.
     pub fn of_this_program() -> Option<Self> {
-        let this = std::env::current_exe().and_then(fs_err::canonicalize).ok()?;
-        let prefix = this.ancestors().find_map(|folder| {
+        Self::of_program(&std::env::current_exe().ok()?)
+    }
+
+    /// The prefix that a program was installed in: the user's own as `HOME` names it, another without links in its path.
+    pub fn of_program(program: &Path) -> Option<Self> {
+        let program = std::fs::canonicalize(program).ok()?;
+        let prefix = program.ancestors().find_map(|folder| {
             let is_home = folder.ends_with(HOME) && folder.join(VERSIONS).is_dir();
             is_home.then(|| folder.ancestors().nth(2)).flatten()
-        });
-        prefix.map(|path| Self::new(path.to_owned()))
+        })?;
+        let of_user = Self::of_user().filter(|of_user| without_links(&of_user.path) == prefix);
+        Some(of_user.unwrap_or_else(|| Self::new(prefix.to_owned())))
+    }
+
+    /// The prefix of this user, where `install` puts programs unless told otherwise.
+    pub fn of_user() -> Option<Self> {
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())?;
+        Some(Self::new(home.join(".local")))
+    }
+
+    /// The option that names it, a blank before it; nothing where any `llorch` means it without one.
+    pub fn option(&self) -> String {
+        let is_same = |other: Self| without_links(&other.path) == without_links(&self.path);
+        if Self::of_user().is_some_and(is_same) && Self::of_this_program().is_none_or(is_same) {
+            return String::new();
+        }
+        format!(" --prefix {}", quoted(self.path.as_os_str()))
     }
 
     /// Where it is.
@@ -92,20 +115,14 @@ impl Prefix {
         self.versions().join(number.to_string())
     }
 
-    /// Says that it cannot be written to, before anybody waits for a build.
+    /// Says that these names cannot be changed, before anybody waits for a build.
     ///
     /// # Errors
-    /// The nearest folder that is there refuses.
-    pub fn check_writable(&self) -> Result<(), Failure> {
-        for folder in [self.programs(), self.home()] {
-            let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok());
-            let there = there.unwrap_or(Path::new("/"));
-            let may = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
-            may.map_err(std::io::Error::from)
-                .and_then(|()| if there.is_dir() { Ok(()) } else { Err(ErrorKind::NotADirectory.into()) })
-                .map_err(|error| refused(&format!("cannot write to `{}`: {error}", there.display()), error.kind()))?;
-        }
-        Ok(())
+    /// Of one of their folders, the nearest that is there refuses.
+    pub fn check_writable(&self, names: &[LinkPath]) -> Result<(), Failure> {
+        let of_names = names.iter().filter_map(|name| Some(self.path.join(name.as_path().parent()?)));
+        let folders: BTreeSet<PathBuf> = of_names.chain([self.home()]).collect();
+        folders.iter().try_for_each(|folder| check_folder(folder))
     }
 
     /// Makes a folder of its own for a version, with what a killed run left removed. Under the lock only.
@@ -132,7 +149,7 @@ impl Prefix {
         let number = target.strip_prefix(VERSIONS).ok().and_then(|name| parse_number(name.to_str()?));
         number.map(Some).ok_or_else(|| {
             let message = format!("`{}` leads to `{}`, which is no version", link.display(), target.display());
-            Failure::new(message).hint("cargo xtask uninstall")
+            Failure::new(message).hint(format!("cargo xtask uninstall{}", self.option()))
         })
     }
 
@@ -141,7 +158,11 @@ impl Prefix {
     /// # Errors
     /// Its manifest cannot be read or understood.
     pub fn manifest(&self, number: Number) -> Result<Manifest, Failure> {
-        Manifest::read(&self.version(number).join(MANIFEST))
+        let folder = self.version(number);
+        Manifest::read(&folder.join(MANIFEST)).map_err(|failure| {
+            let remove = format!("rm -r {}", quoted(folder.as_os_str()));
+            failure.hint(format!("{remove} && cargo xtask install{}", self.option()))
+        })
     }
 
     /// Whether the version is here, whole: it loses its name before it loses a file.
@@ -221,8 +242,8 @@ impl Prefix {
         Ok(())
     }
 
-    /// Removes what was installed here, its manifests last; returns the names that are gone. Folders that are shared with
-    /// others stay.
+    /// Removes what was installed here, its manifests last; returns the names that are gone. Folders that hold something
+    /// else stay.
     ///
     /// # Errors
     /// The system refuses; another call goes on.
@@ -234,9 +255,11 @@ impl Prefix {
                 gone.push(path);
             }
         }
+        links.remove_empty_folders(&gone);
         remove_if_there(&self.home().join(CURRENT))?;
         self.keep_only(&[], _held)?;
         remove_tree(&self.home())?;
+        let _unless_it_holds_more = self.home().parent().map(std::fs::remove_dir);
         Ok(gone)
     }
 
@@ -252,6 +275,16 @@ impl Prefix {
         paths.sort();
         paths.dedup();
         Ok(paths)
+    }
+
+    /// What all that is not a link takes.
+    ///
+    /// # Errors
+    /// A folder cannot be read.
+    pub fn size_bytes(&self) -> Result<u64, Failure> {
+        let files = files_below(&self.home())?;
+        let sizes = files.iter().filter_map(|name| self.home().join(name).symlink_metadata().ok());
+        Ok(sizes.map(|data| data.len()).fold(0, u64::saturating_add))
     }
 
     /// Whether the version consists of the same files as `stage`.
@@ -291,19 +324,36 @@ impl Stage {
     }
 }
 
+/// Whether the folder, or the nearest one above it that is there, takes new names.
+fn check_folder(folder: &Path) -> Result<(), Failure> {
+    let there = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        let message = format!("`{}` is no folder: nothing can be installed below it", there.display());
+        return Err(refused(&message, ErrorKind::NotADirectory));
+    }
+    let may = rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    may.map_err(std::io::Error::from)
+        .map_err(|error| refused(&format!("cannot write to `{}`: {error}", there.display()), error.kind()))
+}
+
 fn parse_number(name: &str) -> Option<Number> {
     let number = name.parse::<Number>().ok()?;
     (number.to_string() == name).then_some(number)
+}
+
+/// The line that makes a shell look into `folder` first.
+pub fn path_line(folder: &Path) -> String {
+    format!("export PATH={}:\"$PATH\"", quoted(folder.as_os_str()))
 }
 
 /// Says what of the shell's path concerns the programs in `folder`.
 pub fn advise_on_path(output: Output, folder: &Path) {
     let path = std::env::var_os("PATH").unwrap_or_default();
     if !std::env::split_paths(&path).any(|entry| entry == folder) {
-        let quoted = crate::process::quoted(folder.as_os_str());
         output.note(format_args!(
-            "`{}` is not on your PATH: `export PATH={quoted}:\"$PATH\"` in your shell's profile makes `llorch` known",
-            folder.display()
+            "`{}` is not on your PATH: `{}` in your shell's profile makes `llorch` known",
+            folder.display(),
+            path_line(folder)
         ));
         return;
     }

@@ -19,9 +19,19 @@ mod fold;
 pub use fold::table;
 
 const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[1;33m";
 const CYAN: &str = "\x1b[1;36m";
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
+
+/// How much a line of a table asks to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alarm {
+    /// Worth a look.
+    Warning,
+    /// Something does not work.
+    Error,
+}
 
 /// How a verb prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +41,8 @@ pub struct Output {
     verbose: bool,
     quiet: bool,
     colored: bool,
+    /// The same of standard output, which may lead elsewhere.
+    has_colored_results: bool,
     has_events: bool,
     has_progress: bool,
 }
@@ -40,7 +52,8 @@ impl Output {
     pub fn new(json: bool, verbose: bool, quiet: bool, color: When) -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let colored = is_colored(color, terminal::is_shown(), no_color);
-        Self { json, verbose, quiet, colored, has_events: true, has_progress: true }
+        let has_colored_results = is_colored(color, terminal::are_results_shown(), no_color);
+        Self { json, verbose, quiet, colored, has_colored_results, has_events: true, has_progress: true }
     }
 
     /// One JSON value on a line of its own.
@@ -58,11 +71,20 @@ impl Output {
     /// # Errors
     /// Standard output is closed.
     pub fn table(self, rows: &[Vec<String>]) -> Result<(), Failure> {
+        self.table_with_alarms(rows, &[])
+    }
+
+    /// The same; a row that begins with one of these words begins in its colour.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn table_with_alarms(self, rows: &[Vec<String>], alarms: &[(&str, Alarm)]) -> Result<(), Failure> {
         let lines = match terminal::stdout_columns() {
             Some(columns) => fold::wrapped(rows, columns),
             None => table(rows),
         };
-        lines.iter().try_for_each(|line| self.line(line))
+        let alarms = if self.has_colored_results { alarms } else { &[] };
+        lines.iter().try_for_each(|line| self.line(&alarmed(line, alarms)))
     }
 
     /// A step of a plan; on a terminal that is narrower, in lines.
@@ -250,6 +272,16 @@ fn folded(text: &str, used: usize) -> String {
     terminal::stderr_columns().map_or_else(|| text.to_owned(), |columns| fold::sentence(text, used, columns))
 }
 
+/// A line whose first word is in its colour. What continues a row begins with blanks.
+fn alarmed(line: &str, alarms: &[(&str, Alarm)]) -> String {
+    let found = alarms.iter().find_map(|(word, alarm)| Some((word, alarm, line.strip_prefix(word)?)));
+    match found {
+        Some((word, Alarm::Error, rest)) => format!("{RED}{word}{PLAIN}{rest}"),
+        Some((word, Alarm::Warning, rest)) => format!("{YELLOW}{word}{PLAIN}{rest}"),
+        None => line.to_owned(),
+    }
+}
+
 /// Style of a progress line without a known end.
 pub fn spinner_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner())
@@ -308,7 +340,7 @@ struct ErrorEvent<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_colored, neutralise, size_words};
+    use super::{Alarm, alarmed, is_colored, neutralise, size_words};
     use crate::cli::When;
 
     #[test]
@@ -327,6 +359,16 @@ mod tests {
             (When::Never, true, false, false),
         ] {
             assert_eq!(is_colored(when, is_shown, no_color), expected, "{when:?} {is_shown} {no_color}");
+        }
+    }
+
+    #[test]
+    fn only_the_word_that_alarms_is_coloured() {
+        let alarms = [("warning", Alarm::Warning), ("FAILED", Alarm::Error)];
+        assert_eq!(alarmed("FAILED  disk  full", &alarms), "\x1b[1;31mFAILED\x1b[0m  disk  full");
+        assert_eq!(alarmed("warning  warning", &alarms), "\x1b[1;33mwarning\x1b[0m  warning");
+        for same in ["ok  warning", "        FAILED again", ""] {
+            assert_eq!(alarmed(same, &alarms), same);
         }
     }
 

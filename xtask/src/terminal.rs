@@ -18,7 +18,12 @@ pub fn is_shown() -> bool {
     is_own() || forwarded_columns().is_some()
 }
 
-/// Its width, if there is one.
+/// Whether standard output is such a terminal.
+pub fn are_results_shown() -> bool {
+    io::stdout().is_terminal() && !is_dumb(std::env::var_os("TERM").as_deref())
+}
+
+/// The width of standard error's, if there is one.
 pub fn columns() -> Option<u16> {
     if !is_own() {
         return forwarded_columns();

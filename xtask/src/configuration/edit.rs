@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::{Profile, broken};
+use super::{Profile, broken, broken_toml};
 use crate::failure::Failure;
 
 /// Writes a profile into `file`; false if one of that name stood there and was replaced.
@@ -58,8 +58,7 @@ pub fn remove_host(file: &Path, name: &str) -> Result<bool, Failure> {
 
 /// Reading, changing and writing are one step for everybody else; held until the file is dropped.
 fn lock(file: &Path) -> Result<std::fs::File, Failure> {
-    let folder = file.parent().ok_or_else(|| Failure::new("a configuration file lies in a folder"))?;
-    fs_err::create_dir_all(folder)?;
+    let folder = make_folder(file)?;
     let path = folder.join(".config.toml.lock");
     let failed = |error: std::io::Error| Failure::new(format!("cannot lock `{}`: {error}", path.display()));
     let locked = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
@@ -102,7 +101,7 @@ fn read(file: &Path) -> Result<DocumentMut, Failure> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", file.display()))),
     };
-    text.parse().map_err(|error: toml_edit::TomlError| broken(file, error.to_string().trim_end()))
+    text.parse().map_err(|error: toml_edit::TomlError| broken_toml(file, &error.to_string(), error.message()))
 }
 
 fn hosts<'a>(document: &'a mut DocumentMut, file: &Path) -> Result<&'a mut Table, Failure> {
@@ -119,8 +118,7 @@ fn hosts<'a>(document: &'a mut DocumentMut, file: &Path) -> Result<&'a mut Table
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
     // A linked file (of a collection of dotfiles) stays a link.
     let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-    let folder = file.parent().ok_or_else(|| Failure::new("a configuration file lies in a folder"))?;
-    fs_err::create_dir_all(folder)?;
+    let folder = make_folder(&file)?;
     let temporary = folder.join(format!(".config.toml.{}", std::process::id()));
     let mode = std::fs::metadata(&file).ok().map(|data| data.permissions());
     let written = std::fs::OpenOptions::new()
@@ -137,8 +135,20 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
         .and_then(|()| std::fs::rename(&temporary, &file));
     written.map_err(|error| {
         let _never_made = std::fs::remove_file(&temporary);
-        Failure::new(format!("cannot write `{}`: {error}", file.display()))
+        unwritable(&file, &error)
     })
+}
+
+/// The folder of the file, which is there then.
+fn make_folder(file: &Path) -> Result<&Path, Failure> {
+    let folder = file.parent().ok_or_else(|| Failure::new("a configuration file lies in a folder"))?;
+    std::fs::create_dir_all(folder).map_err(|error| unwritable(file, &error))?;
+    Ok(folder)
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
+    let failure = Failure::new(format!("cannot write `{}`: {error}", file.display()));
+    failure.hint("set `HOME` or `XDG_CONFIG_HOME` to a folder that can be written to")
 }
 
 #[cfg(test)]

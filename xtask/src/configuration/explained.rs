@@ -27,7 +27,12 @@ pub struct Setting {
     pub value: String,
     /// What decided that.
     pub origin: Origin,
+    /// Where it can be decided: a variable, or the configuration file.
+    pub set_by: &'static str,
 }
+
+/// Settings of this name's kind are set in the file.
+pub const SET_BY_FILE: &str = "config.toml";
 
 /// What the files set.
 #[derive(Debug)]
@@ -56,7 +61,7 @@ fn explain_files(files: &[PathBuf]) -> Explained {
         explained.files.push((file.clone(), !matches!(part, Ok(None))));
         match part {
             Ok(part) => parts.extend(part),
-            Err(mistake) => explained.mistakes.push(mistake),
+            Err(mistake) => explained.mistakes.push(*mistake),
         }
     }
     let Configuration { hosts, remote } = Configuration::merge(&parts);
@@ -66,7 +71,8 @@ fn explain_files(files: &[PathBuf]) -> Explained {
     ] {
         let part = parts.iter().find(|part| part.lines.of_key(key).is_some());
         let origin = part.map_or(Origin::Default, |part| part.origin(key));
-        explained.settings.push(Setting { name: key.to_owned(), value: seconds.to_string(), origin });
+        let (name, value) = (key.to_owned(), seconds.to_string());
+        explained.settings.push(Setting { name, value, origin, set_by: SET_BY_FILE });
     }
     for (name, profile) in &hosts {
         let part = parts.iter().find(|part| part.file == profile.file);
@@ -89,7 +95,7 @@ fn of_host(name: &str, profile: &Profile, part: &Part) -> Vec<Setting> {
         let is_set = part.lines.of_key(&name).is_some();
         let origin = if is_set { part.origin(&name) } else { Origin::Default };
         if is_set || key == "ssh" {
-            settings.push(Setting { name, value, origin });
+            settings.push(Setting { name, value, origin, set_by: SET_BY_FILE });
         }
     };
     let backends: Vec<String> = profile.backends.iter().map(ToString::to_string).collect();
@@ -113,6 +119,16 @@ impl Origin {
             Origin::Variable(name) => format!("variable `{name}`"),
             Origin::File(file, line) => place_words(file, *line),
             Origin::Default => String::from("default"),
+        }
+    }
+}
+
+impl Setting {
+    /// For people: what decided it, or what could.
+    pub fn source_words(&self) -> String {
+        match self.origin {
+            Origin::Default => format!("default; `{}` sets it", self.set_by),
+            Origin::Flag(_) | Origin::Variable(_) | Origin::File(..) => self.origin.words(),
         }
     }
 }
@@ -153,7 +169,16 @@ mod tests {
         file("[remote]\nkeepalive = 2\n");
         let explained = explain_files(&files);
         let mistake = &explained.mistakes[0];
-        assert_eq!((&mistake.file, mistake.line), (&user, Some(2)));
+        assert_eq!((&mistake.file, mistake.position.map(|position| position.line)), (&user, Some(2)));
+        assert_eq!(mistake.key.as_deref(), Some("remote.keepalive"));
+        assert!(mistake.reason.starts_with("unknown field `keepalive`, expected"), "{mistake:?}");
+        std::fs::write(&user, b"# one\nx = '\xff'\n").expect("a file");
+        let mistake = &explain_files(&files).mistakes[0];
+        assert_eq!(mistake.position.map(|position| (position.line, position.column)), Some((2, 6)));
+        assert!(mistake.failure.message.ends_with("at line 2, column 6: the text is not UTF-8"), "{mistake:?}");
+        assert!(mistake.failure.hint.is_some());
+        file("[remote]\nkeepalive = 2\n");
+        let explained = explain_files(&files);
         assert_eq!(explained.settings[2].value, "other", "the other file still counts");
     }
 }

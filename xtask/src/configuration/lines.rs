@@ -1,12 +1,31 @@
-//! On which line of a configuration file each key stands.
+//! Where in a configuration file each key stands.
 
 use std::collections::BTreeMap;
 
 use toml_edit::{Document, TableLike};
 
-/// Keys written with dots (`hosts.a.ssh`), and their lines, counted from one.
+/// A place in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Counted from one.
+    pub line: usize,
+    /// Letters, counted from one.
+    pub column: usize,
+}
+
+impl Position {
+    /// That of a byte.
+    pub fn of(text: &[u8], offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Self { line, column: String::from_utf8_lossy(&before[start..]).chars().count() + 1 }
+    }
+}
+
+/// Keys written with dots (`hosts.a.ssh`), each with its byte and the place that this is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Lines(BTreeMap<String, usize>);
+pub struct Lines(BTreeMap<String, (usize, Position)>);
 
 impl Lines {
     /// Those of a text; none of one that is not TOML.
@@ -20,7 +39,19 @@ impl Lines {
 
     /// The line of a key.
     pub fn of_key(&self, key: &str) -> Option<usize> {
-        self.0.get(key).copied()
+        self.position(key).map(|position| position.line)
+    }
+
+    /// Where a key stands.
+    pub fn position(&self, key: &str) -> Option<Position> {
+        self.0.get(key).map(|(_, position)| *position)
+    }
+
+    /// The key that stands at a byte, or whose value does: the last one before it.
+    pub fn key_at(&self, offset: usize) -> Option<&str> {
+        let before = self.0.iter().filter(|(_, (start, _))| *start <= offset);
+        // Of two tables written as one, `[a.b]`, the inner one is meant.
+        before.max_by_key(|(key, (start, _))| (*start, key.len())).map(|(key, _)| key.as_str())
     }
 
     /// A configuration is three tables deep; no file makes this deeper than the parser's own limit.
@@ -28,7 +59,7 @@ impl Lines {
         for (name, item) in table.iter() {
             let key = format!("{prefix}{name}");
             if let Some(span) = table.key(name).and_then(toml_edit::Key::span) {
-                self.0.insert(key.clone(), number_at(text, span.start));
+                self.0.insert(key.clone(), (span.start, Position::of(text.as_bytes(), span.start)));
             }
             if let Some(table) = item.as_table_like() {
                 self.collect(text, &format!("{key}."), table);
@@ -37,14 +68,9 @@ impl Lines {
     }
 }
 
-/// The line of a byte, counted from one.
-pub fn number_at(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Lines;
+    use super::{Lines, Position};
 
     #[test]
     fn keys_are_found_however_they_are_written() {
@@ -60,5 +86,17 @@ mod tests {
             assert_eq!(lines.of_key(key), line, "{key}");
         }
         assert_eq!(Lines::of("x = ["), Lines::default());
+    }
+
+    #[test]
+    fn a_value_is_its_keys() {
+        let text = "[hosts.a]\nbackends = ['cpu', 'rocm']\nenv = { A = 'ä', B = 2 }\n";
+        let lines = Lines::of(text);
+        for (words, key) in [("rocm", "hosts.a.backends"), ("2 }", "hosts.a.env.B"), ("a]", "hosts.a")] {
+            assert_eq!(lines.key_at(text.find(words).expect("words")), Some(key), "{words}");
+        }
+        let position = Position::of(text.as_bytes(), text.find("B = ").expect("words"));
+        assert_eq!((position.line, position.column), (3, 18));
+        assert_eq!(Position::of(b"a\n", 9), Position { line: 2, column: 1 });
     }
 }

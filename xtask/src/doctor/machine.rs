@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Check, Scene};
 use crate::output::size_words;
+use crate::process::quoted;
 
 /// What `target/` takes after debug and release builds of everything, and the default model.
 const FREE_BYTES_NEEDED: u64 = 6_000_000_000;
@@ -67,7 +68,7 @@ pub fn storage(scene: &Scene) -> Vec<Check> {
     };
     let store = writable("store", &places.models(), "LLORCH_DATA_DIR");
     let state = writable("state", &places.state.path, "LLORCH_STATE_DIR");
-    let file = nearest(&places.state.path).map(|folder| probe_of(folder, "time"));
+    let file = nearest(&places.state.path).ok().map(|folder| probe_of(folder, "time"));
     let measured = file.and_then(|file| measure(&file).ok());
     let mut checks = vec![store, state];
     if let Some((latency, _)) = measured {
@@ -77,9 +78,10 @@ pub fn storage(scene: &Scene) -> Vec<Check> {
     checks
 }
 
-/// The folder, or the one above it that exists.
-fn nearest(folder: &Path) -> Option<&Path> {
-    folder.ancestors().find(|folder| folder.is_dir())
+/// The folder, or the one above it that exists; what there is in its place, if that is no folder.
+fn nearest(folder: &Path) -> Result<&Path, &Path> {
+    let there = folder.ancestors().find(|above| above.symlink_metadata().is_ok()).unwrap_or(folder);
+    if there.is_dir() { Ok(there) } else { Err(there) }
 }
 
 fn probe_of(folder: &Path, purpose: &str) -> PathBuf {
@@ -88,9 +90,12 @@ fn probe_of(folder: &Path, purpose: &str) -> PathBuf {
 
 /// Whether the folder, or the nearest one above it that exists, takes a new file. Leaves nothing behind.
 fn writable(name: &'static str, folder: &Path, variable: &str) -> Check {
-    let Some(nearest) = nearest(folder) else {
-        let message = format!("no folder above `{}` exists", folder.display());
-        return Check::failed(name, message, "set `HOME` to a folder that exists");
+    let nearest = match nearest(folder) {
+        Ok(nearest) => nearest,
+        Err(in_the_way) => {
+            let message = format!("`{}` is no folder: `{}` cannot be made", in_the_way.display(), folder.display());
+            return Check::failed(name, message, format!("set `HOME` to a folder, or `{variable}`"));
+        }
     };
     let probe = probe_of(nearest, name);
     match std::fs::File::create_new(&probe) {
@@ -101,7 +106,7 @@ fn writable(name: &'static str, folder: &Path, variable: &str) -> Check {
         }
         Err(error) => {
             let shown = nearest.display();
-            let hint = format!("sudo chown \"$USER\" '{shown}', or set `{variable}`");
+            let hint = format!("sudo chown \"$USER\" {}, or set `{variable}`", quoted(nearest.as_os_str()));
             Check::failed(name, format!("`{shown}` is not writable: {error}"), hint)
         }
     }
@@ -177,6 +182,10 @@ mod tests {
         assert_eq!(writable("store", &folder.path().join("a/b"), "X").status, Status::Ok);
         assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
         assert_eq!(writable("store", Path::new("/proc/none"), "X").status, Status::Failed);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("a file");
+        let check = writable("store", &file.join("a/b"), "X");
+        assert!(check.status == Status::Failed && check.message.contains("file` is no folder"), "{check:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use models::fetch::settings::{SettingsError, SourceSettings};
 
 use super::{Check, Scene};
 use crate::interrupt;
+use crate::process::quoted;
 
 /// Ports that programs of ours bind unless told otherwise.
 const PORTS: [(u16, &str); 2] = [(8080, "orchestrator"), (9200, "pool")];
@@ -27,9 +28,16 @@ pub fn hub(scene: &Scene) -> Vec<Check> {
     let has_token = settings.token.is_some();
     let standing = probe::hub(&settings, interrupt::flag());
     let hub = match &standing {
-        Ok(Standing::Unclear { status: status @ 500.. }) => {
+        Ok(Standing::Unclear { status }) => {
             let message = format!("`{endpoint}` answers with status {status}");
-            Check::warning("hub", message, "try again later; `HF_ENDPOINT` names another hub")
+            let hint = match status {
+                500.. => String::from("try again later; `HF_ENDPOINT` names another hub"),
+                _ => format!(
+                    "`curl -I {}` shows who answers; `HF_ENDPOINT` names another hub",
+                    quoted(endpoint.as_ref())
+                ),
+            };
+            Check::warning("hub", message, hint)
         }
         Ok(_) => Check::ok("hub", format!("`{endpoint}` answers")),
         Err(FetchError::SwitchedOff { variable }) => Check::ok("hub", format!("not asked: `{variable}` is on")),

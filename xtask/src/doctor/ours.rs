@@ -11,10 +11,24 @@ use super::{Check, Scene, Status};
 use crate::binaries::{BACKENDS, Product};
 use crate::git::repository::Repository;
 use crate::git::submodules::{self, Look, State};
-use crate::process::{Call, find_on_path};
+use crate::installation::{Prefix, path_line};
+use crate::process::{Call, find_on_path, quoted};
 use crate::{configuration, git};
 
-const INSTALL: &str = "cargo xtask install";
+/// A program: as a shell calls it, and the file that it leads to. The two differ where it is installed, and only the first
+/// outlives an upgrade.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Named {
+    path: PathBuf,
+    file: PathBuf,
+}
+
+impl Named {
+    fn new(path: PathBuf) -> Self {
+        let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+        Self { path, file }
+    }
+}
 
 /// Whether there is something to build.
 pub fn checkout(scene: &Scene) -> Vec<Check> {
@@ -71,9 +85,8 @@ pub fn config(scene: &Scene) -> Vec<Check> {
     let configuration = match &scene.configuration {
         Ok(configuration) => configuration,
         Err(failure) => {
-            let lines = [failure.message.as_str()].into_iter().chain(failure.known.iter().map(String::as_str));
             let hint = failure.hint.clone().unwrap_or_else(|| String::from("cargo xtask dev check"));
-            return vec![Check::failed(NAME, lines.collect::<Vec<_>>().join(" "), hint)];
+            return vec![Check::failed(NAME, failure.message.clone(), hint)];
         }
     };
     let Ok(file) = configuration::user_file() else { return Vec::new() };
@@ -93,44 +106,42 @@ pub fn config(scene: &Scene) -> Vec<Check> {
             return vec![Check::ok(NAME, format!("`{shown}` is understood; {count} hosts are known"))];
         }
     };
-    vec![Check::warning(NAME, message, format!("chmod 600 '{shown}'"))]
+    vec![Check::warning(NAME, message, format!("chmod 600 {}", quoted(file.as_os_str())))]
 }
 
 /// Which `llorch` a shell finds.
 pub fn path(_scene: &Scene) -> Vec<Check> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    for candidate in search_path().into_iter().map(|folder| folder.join(Product::Command.installed_name())) {
-        if let Ok(program) = candidate.canonicalize()
-            && is_executable(&program)
-            && !found.contains(&program)
-        {
-            found.push(program);
+    let mut found: Vec<Named> = Vec::new();
+    for folder in search_path() {
+        let candidate = Named::new(folder.join(Product::Command.installed_name()));
+        if is_executable(&candidate.file) && !found.iter().any(|other| other.file == candidate.file) {
+            found.push(candidate);
         }
     }
-    vec![judge_path(&found, running().as_deref(), default_place().filter(|place| is_executable(place)).as_deref())]
+    let default = default_place().filter(|place| is_executable(place)).map(Named::new);
+    vec![judge_path(&found, running().map(Named::new).as_ref(), default.as_ref())]
 }
 
 /// `found` on `PATH`, in order; `running` is this program if it is an installed one; `default` lies where `install` puts it.
-fn judge_path(found: &[PathBuf], running: Option<&Path>, default: Option<&Path>) -> Check {
+fn judge_path(found: &[Named], running: Option<&Named>, default: Option<&Named>) -> Check {
     const NAME: &str = "path";
     let ours = running.or(default);
-    let remove = |program: &Path| format!("rm '{}', or put the other folder first in `PATH`", program.display());
+    let put_first = |program: &Named| path_line(program.path.parent().unwrap_or(&program.path));
     match (found, ours) {
         ([], None) => Check::ok(NAME, "no `llorch` is installed"),
         ([], Some(ours)) => {
-            let folder = ours.parent().unwrap_or(ours).display();
-            let message = format!("`{}` is installed, and its folder is not on `PATH`", ours.display());
-            Check::warning(NAME, message, format!("export PATH=\"{folder}:$PATH\""))
+            let message = format!("`{}` is installed, and its folder is not on `PATH`", ours.path.display());
+            Check::warning(NAME, message, put_first(ours))
         }
-        ([first, ..], Some(ours)) if first != ours => {
-            let message = format!("`llorch` means `{}`, not `{}`", first.display(), ours.display());
-            Check::warning(NAME, message, remove(first))
+        ([first, ..], Some(ours)) if first.file != ours.file => {
+            let message = format!("`llorch` means `{}`, not `{}`", first.path.display(), ours.path.display());
+            Check::warning(NAME, message, put_first(ours))
         }
         ([first, second, ..], None) => {
-            let message = format!("`llorch` means `{}`, which hides `{}`", first.display(), second.display());
-            Check::warning(NAME, message, remove(first))
+            let message = format!("`llorch` means `{}`, which hides `{}`", first.path.display(), second.path.display());
+            Check::warning(NAME, message, format!("{}, if that one is meant", put_first(second)))
         }
-        ([first, ..], _) => Check::ok(NAME, format!("`llorch` means `{}`", first.display())),
+        ([first, ..], _) => Check::ok(NAME, format!("`llorch` means `{}`", first.path.display())),
     }
 }
 
@@ -196,7 +207,8 @@ fn judge_binaries(programs: &[(String, Installed)], commit: Option<&str>, comman
                 Some(_) | None => continue,
             },
         };
-        return Check::warning(NAME, message, INSTALL);
+        let option = Prefix::of_program(command).map(|prefix| prefix.option()).unwrap_or_default();
+        return Check::warning(NAME, message, format!("cargo xtask install{option}"));
     }
     Check::ok(NAME, format!("{} in `{folder}`, all of one commit", programs.len()))
 }
@@ -213,14 +225,15 @@ pub fn is_on_path(name: &str) -> bool {
 /// This program, if it is an installed one.
 fn running() -> Option<PathBuf> {
     let program = std::env::current_exe().ok()?.canonicalize().ok()?;
-    program.file_name().is_some_and(|name| name == Product::Command.installed_name().as_str()).then_some(program)
+    let name = Product::Command.installed_name();
+    let is_named_so = program.file_name().is_some_and(|file| file == name.as_str());
+    let of_prefix = Prefix::of_program(&program).map(|prefix| prefix.programs().join(name));
+    is_named_so.then(|| of_prefix.filter(|place| is_executable(place)).unwrap_or(program))
 }
 
 /// Where `install` puts the command unless told otherwise.
 fn default_place() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())?;
-    let place = home.join(".local/bin").join(Product::Command.installed_name());
-    Some(place.canonicalize().unwrap_or(place))
+    Some(Prefix::of_user()?.programs().join(Product::Command.installed_name()))
 }
 
 fn is_executable(file: &Path) -> bool {
@@ -231,15 +244,16 @@ fn is_executable(file: &Path) -> bool {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{Installed, judge_binaries, judge_path};
+    use super::{Installed, Named, judge_binaries, judge_path};
     use crate::doctor::Status;
 
     /// Found on `PATH`, running, in the default place; how that is, and words of the line.
-    type Case<'a> = (&'a [PathBuf], Option<&'a Path>, Option<&'a Path>, Status, &'a str);
+    type Case<'a> = (&'a [Named], Option<&'a Named>, Option<&'a Named>, Status, &'a str);
 
     #[test]
     fn the_llorch_that_a_shell_finds_is_ours_or_the_line_says_which() {
-        let (old, new) = (PathBuf::from("/old/llorch"), PathBuf::from("/new/llorch"));
+        let program = |path: &str| Named { path: PathBuf::from(path), file: PathBuf::from(path) };
+        let (old, new) = (program("/old/llorch"), program("/new/llorch"));
         let cases: [Case<'_>; 6] = [
             (&[], None, None, Status::Ok, "no `llorch`"),
             (&[], None, Some(&new), Status::Warning, "not on `PATH`"),
@@ -252,6 +266,20 @@ mod tests {
             let check = judge_path(found, running, default);
             assert!(check.status == status && check.message.contains(words), "{check:?}");
         }
+    }
+
+    #[test]
+    fn the_line_for_the_path_names_a_folder_that_outlives_an_upgrade_and_is_one_that_a_shell_takes() {
+        let file = PathBuf::from("/p/lib/llorch/versions/1/bin/llorch");
+        let ours = Named { path: PathBuf::from("/it's \"$x/bin/llorch"), file: file.clone() };
+        let hint = |found: &[Named]| judge_path(found, None, Some(&ours)).hint;
+        let line = r#"export PATH='/it'\''s "$x/bin':"$PATH""#;
+        assert_eq!(hint(&[]).as_deref(), Some(line));
+        // Somebody else's is not to be removed on our word.
+        let other = Named { path: PathBuf::from("/theirs/llorch"), file: PathBuf::from("/theirs/llorch") };
+        assert_eq!(hint(std::slice::from_ref(&other)).as_deref(), Some(line));
+        // Another name of ours is ours.
+        assert_eq!(hint(&[Named { path: PathBuf::from("/usr/bin/llorch"), file }, other]), None);
     }
 
     #[test]

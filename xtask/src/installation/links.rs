@@ -121,6 +121,17 @@ impl<'a> Links<'a> {
         Ok(true)
     }
 
+    /// Removes the folders in which these names were, as far as nothing else is in them; the prefix itself stays.
+    pub fn remove_empty_folders(&self, paths: &[LinkPath]) {
+        let above = |path: &LinkPath| path.as_path().ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
+        let mut folders: BTreeSet<PathBuf> = paths.iter().flat_map(above).collect();
+        folders.remove(Path::new(""));
+        // What lies deeper comes later in the order of paths.
+        for folder in folders.iter().rev() {
+            let _unless_it_holds_more = std::fs::remove_dir(self.prefix.path().join(folder));
+        }
+    }
+
     /// Where it is called so.
     fn place(&self, path: &LinkPath) -> PathBuf {
         self.prefix.path().join(path.as_path())
@@ -154,7 +165,7 @@ impl<'a> Links<'a> {
 }
 
 /// The path with as much of it as is there free of links.
-fn without_links(path: &Path) -> PathBuf {
+pub fn without_links(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|folder| Some((folder, std::fs::canonicalize(folder).ok()?)));
     let joined = there.and_then(|(folder, real)| Some(real.join(path.strip_prefix(folder).ok()?)));
     joined.unwrap_or_else(|| path.to_owned())

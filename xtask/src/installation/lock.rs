@@ -40,7 +40,14 @@ impl Lock {
         let (mut has_said, mut vanished) = (false, 0_u32);
         loop {
             interrupt::check()?;
-            make_folder(folder)?;
+            match make_folder(folder) {
+                // Whoever was waited for has just removed the folder above.
+                Err(_) if vanished < VANISHED_MAX => {
+                    vanished += 1;
+                    continue;
+                }
+                made => made?,
+            }
             let mut options = fs_err::OpenOptions::new();
             let file: File = match options.write(true).create(true).truncate(false).open(&path) {
                 Ok(file) => file.into(),

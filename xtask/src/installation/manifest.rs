@@ -42,10 +42,7 @@ impl Manifest {
         use std::io::Read;
         let mut text = String::new();
         fs_err::File::open(path)?.take(SIZE_BYTES_MAX).read_to_string(&mut text)?;
-        Self::parse(&text).map_err(|why| {
-            let failure = Failure::new(format!("`{}` is no manifest: {why}", path.display()));
-            failure.hint("remove that version's folder, then `cargo xtask install`")
-        })
+        Self::parse(&text).map_err(|why| Failure::new(format!("`{}` is no manifest: {why}", path.display())))
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -9,6 +9,7 @@ use protocol::identifiers::Backend;
 use serde::Serialize;
 
 use super::completions::Shell;
+use super::man;
 use crate::binaries::{self, Built, Marks, Product, Profile, Show};
 use crate::cli::{self, Globals};
 use crate::download::absolute;
@@ -52,7 +53,7 @@ pub struct Where {
     /// Below PATH: PATH/bin, PATH/lib/llorch, PATH/share
     #[arg(long, value_name = "PATH", conflicts_with_all = ["user", "system"])]
     prefix: Option<PathBuf>,
-    /// Below ~/.local (the default)
+    /// Below ~/.local (the default, but for a `llorch` that was installed elsewhere: that means its own place)
     #[arg(long, conflicts_with = "system")]
     user: bool,
     /// Below /usr/local
@@ -70,45 +71,37 @@ struct Done {
 }
 
 impl Where {
-    /// The prefix that is named, `~/.local` if none is.
+    /// The prefix that is named; if none is, the one that this program was installed in, else `~/.local`.
     ///
     /// # Errors
     /// There is no home, or it is not this user's.
     pub fn prefix(&self) -> Result<Prefix, Failure> {
-        let path = match (&self.prefix, self.system) {
-            (Some(prefix), _) => absolute(prefix),
-            (None, true) => PathBuf::from("/usr/local"),
-            (None, false) => home()?.join(".local"),
-        };
-        Ok(Prefix::new(path))
-    }
-
-    /// The same, but that of this program if none is named and it was installed.
-    ///
-    /// # Errors
-    /// As [`Where::prefix`].
-    pub fn installed_prefix(&self) -> Result<Prefix, Failure> {
-        let is_named = self.prefix.is_some() || self.user || self.system;
-        match Prefix::of_this_program().filter(|_| !is_named) {
-            Some(prefix) => Ok(prefix),
-            None => self.prefix(),
+        let of_user = Prefix::of_user();
+        match (&self.prefix, self.system) {
+            (Some(prefix), _) => return Ok(Prefix::new(absolute(prefix))),
+            (None, true) => return Ok(Prefix::new(PathBuf::from("/usr/local"))),
+            (None, false) => {}
         }
+        if let Some(own) = Prefix::of_this_program().filter(|own| !self.user && of_user.as_ref() != Some(own)) {
+            return Ok(own);
+        }
+        let of_user = of_user
+            .ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))?;
+        check_owner(of_user.path().parent().unwrap_or(of_user.path()))?;
+        Ok(of_user)
     }
 }
 
-/// The home folder, unless `sudo` left that of the user who called it.
-fn home() -> Result<PathBuf, Failure> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    let home =
-        home.ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))?;
+/// Refuses a home folder that `sudo` left from the user who called it.
+fn check_owner(home: &Path) -> Result<(), Failure> {
     let caller = std::env::var("SUDO_UID").ok().and_then(|user| user.parse::<u32>().ok()).filter(|user| *user != 0);
-    let owner = std::fs::metadata(&home).ok().map(|data| data.uid());
+    let owner = std::fs::metadata(home).ok().map(|data| data.uid());
     if rustix::process::geteuid().is_root() && caller.is_some() && owner == caller {
         let message =
             format!("as root, files in `{}` would belong to root, and its owner could not change them", home.display());
         return Err(Failure::usage(message).hint("leave out `sudo`, or add `--system`"));
     }
-    Ok(home)
+    Ok(())
 }
 
 impl Args {
@@ -120,24 +113,21 @@ impl Args {
     /// Builds, then installs: a build that fails leaves what is installed as it is.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         if self.rollback {
-            return roll_back(globals, &self.place.installed_prefix()?);
+            return roll_back(globals, &self.place.prefix()?);
         }
         let (root, output) = (workspace::require()?, globals.output);
         let prefix = self.place.prefix()?;
         let products = products(&binaries::chosen(self.backends));
-        if !globals.dry_run {
-            prefix.check_writable()?;
-            let names =
-                products.iter().map(|product| LinkPath::parse(&Path::new(PROGRAMS).join(product.installed_name())));
-            Links::new(&prefix).check_free(&names.collect::<Result<Vec<_>, _>>()?, self.force)?;
-        }
+        let names = names(&products)?;
+        prefix.check_writable(&names)?;
+        Links::new(&prefix).check_free(&names, self.force)?;
+        let switch = switch_words(&prefix)?;
         let marks = Marks::read_for(&root, &products)?;
         let plan = |product: &Product| binaries::plan(&root, *product, Profile::Release, &marks);
         if globals.dry_run {
             let builds = products.iter().map(|product| plan(product).call.to_string());
-            let copies = products.iter().map(|product| prefix.programs().join(product.installed_name()));
-            let copies = copies.map(|path| format!("install {}", path.display()));
-            return process::print_plan(output, &builds.chain(copies).collect::<Vec<_>>());
+            let copies = names.iter().map(|name| format!("install {}", prefix.path().join(name.as_path()).display()));
+            return process::print_plan(output, &builds.chain(copies).chain([switch]).collect::<Vec<_>>());
         }
         interrupt::watch()?;
         let mut built = Vec::new();
@@ -165,6 +155,27 @@ pub fn products(backends: &[Backend]) -> Vec<Product> {
     [Product::Command, Product::Pool, Product::Convert].into_iter().chain(workers).collect()
 }
 
+/// What will be there below the prefix, as far as this program knows what the one that is built says about itself.
+fn names(products: &[Product]) -> Result<Vec<LinkPath>, Failure> {
+    let programs = products.iter().map(|product| Path::new(PROGRAMS).join(product.installed_name()));
+    let scripts = Shell::value_variants().iter().filter_map(|shell| shell.place().map(PathBuf::from));
+    let paths = programs.chain(scripts).chain(man::places()?);
+    paths.map(|path| LinkPath::parse(&path)).collect()
+}
+
+/// The last step, which makes everything before it count.
+fn switch_words(prefix: &Prefix) -> Result<String, Failure> {
+    let current = prefix.current()?.filter(|number| prefix.has(*number));
+    let numbers = prefix.numbers();
+    let next = numbers.last().map_or(1, |newest| newest.saturating_add(1));
+    let dropped: Vec<String> =
+        numbers.iter().filter(|number| Some(**number) != current).map(Number::to_string).collect();
+    let from = current.map(|current| format!(" from version {current}")).unwrap_or_default();
+    let drop = if dropped.is_empty() { String::new() } else { format!(", drop {}", dropped.join(" and ")) };
+    let unless = if current.is_some() { ", unless nothing has changed" } else { "" };
+    Ok(format!("switch {}{from} to version {next}{drop}{unless}", prefix.home().display()))
+}
+
 /// Puts the programs into `folder`, and what the new `llorch` says about itself to shells and to `man`.
 ///
 /// # Errors
@@ -190,7 +201,7 @@ pub fn fill(folder: &Path, built: &[Built]) -> Result<(), Failure> {
         }
         fs_err::write(place(Path::new(file))?, &ended.stdout)?;
     }
-    let pages = place(Path::new("share/man/man1/llorch.1"))?;
+    let pages = place(&Path::new(man::FOLDER).join("llorch.1"))?;
     let call = command.args(["--quiet", "man", "--into"]).args(pages.parent());
     match call.capture(Group::Own)?.code {
         0 => Ok(()),
@@ -224,17 +235,19 @@ fn put_to_use(prefix: &Prefix, stage: &Stage, change: Change<'_>) -> Result<Numb
 fn roll_back(globals: &Globals, prefix: &Prefix) -> Result<u8, Failure> {
     let nothing = |why: &str| {
         let failure = Failure::new(format!("nothing to go back to in `{}`: {why}", prefix.path().display()));
-        failure.hint("cargo xtask install")
+        failure.hint(format!("cargo xtask install{}", prefix.option()))
     };
     let current = prefix.current()?.ok_or_else(|| nothing("nothing is installed"))?;
     let before = prefix.manifest(current)?.previous.filter(|number| prefix.has(*number));
     let before = before.ok_or_else(|| nothing("no version is kept from before this one"))?;
+    let names = prefix.manifest(before)?.links;
+    prefix.check_writable(&names)?;
+    Links::new(prefix).check_free(&names, false)?;
     if globals.dry_run {
         let step = format!("switch {} from version {current} to {before}", prefix.home().display());
         return process::print_plan(globals.output, &[step]);
     }
     interrupt::watch()?;
-    prefix.check_writable()?;
     let lock = Lock::take(prefix, globals.output)?;
     if prefix.current()? != Some(current) {
         return Err(Failure::new("another install has just changed the version in use").hint("look, then try again"));
@@ -252,8 +265,8 @@ fn report(output: Output, prefix: &Prefix, version: Number) -> Result<u8, Failur
     }
     let previous = manifest.previous.filter(|number| prefix.has(*number));
     let commit = manifest.stamps.first().map_or("", |stamp| stamp.commit.as_str());
-    let back =
-        previous.map(|_| format!("; `{} install --rollback` goes back", cli::program_name())).unwrap_or_default();
+    let back = || format!("; `{} install --rollback{}` goes back", cli::program_name(), prefix.option());
+    let back = previous.map(|_| back()).unwrap_or_default();
     output.note(format_args!("version {version} ({commit}) is in use{back}"));
     output.event(&Done { event: "done", version, previous, files })?;
     advise_on_path(output, &prefix.programs());

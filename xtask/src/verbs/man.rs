@@ -28,6 +28,9 @@ pub struct Args {
     into: Option<PathBuf>,
 }
 
+/// Below a prefix, where `man` looks.
+pub const FOLDER: &str = "share/man/man1";
+
 /// One page.
 struct Page {
     /// Its verbs, joined by dashes.
@@ -81,6 +84,11 @@ fn write(globals: &Globals, folder: &Path, pages: &[Page]) -> Result<u8, Failure
     globals.output.note(format_args!("wrote {} pages into {}", files.len(), folder.display()));
     globals.output.event(&Done { event: "done", pages: files })?;
     Ok(0)
+}
+
+/// Where the pages lie below a prefix.
+pub fn places() -> Result<Vec<PathBuf>, Failure> {
+    Ok(pages()?.iter().map(|page| Path::new(FOLDER).join(format!("{}.1", page.name))).collect())
 }
 
 /// Every page: of the command itself, and of each verb that is shown.

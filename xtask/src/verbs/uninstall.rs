@@ -54,13 +54,16 @@ impl Args {
     /// Shows what would go, asks, removes.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         let output = globals.output;
-        let prefix = self.place.installed_prefix()?;
+        let prefix = self.place.prefix()?;
         let belongings = self.belongings()?;
         let is_installed = prefix.home().symlink_metadata().is_ok();
         let steps = steps(&prefix, is_installed, &belongings)?;
         if steps.is_empty() {
             let failure = Failure::new(format!("nothing is installed in `{}`", prefix.path().display()));
             return Err(failure.hint("`--prefix PATH` names another place"));
+        }
+        if is_installed {
+            prefix.check_writable(&prefix.installed()?)?;
         }
         if globals.dry_run {
             return process::print_plan(output, &steps);
@@ -75,13 +78,13 @@ impl Args {
         interrupt::watch()?;
         let mut removed = Vec::new();
         // First what may be in use: whoever has to try again still has the command.
-        let freed_bytes = belongings.remove(&mut removed)?;
+        let mut freed_bytes = belongings.remove(&mut removed)?;
         if is_installed {
-            prefix.check_writable()?;
             let lock = Lock::take(&prefix, output)?;
+            freed_bytes = freed_bytes.saturating_add(prefix.size_bytes()?);
             removed.extend(prefix.remove(&lock)?.iter().map(|path| prefix.path().join(path.as_path())));
         }
-        output.note(format_args!("removed {} files", removed.len()));
+        output.note(format_args!("removed {} files, freed {}", removed.len(), size_words(freed_bytes)));
         output.event(&Done { event: "done", prefix: prefix.path().to_owned(), removed, freed_bytes })?;
         Ok(0)
     }

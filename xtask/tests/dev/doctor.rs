@@ -24,6 +24,9 @@ fn nothing_is_missing_and_the_lines_say_so() {
         assert!(diagnosis.line(name).1.contains("no backend of this machine asks for it"), "{diagnosis:?}");
     }
     let text = machine.run(&["dev", "doctor"]).stdout;
+    assert!(!text.contains('\x1b') && text.lines().any(|line| line.starts_with("warning ")), "{text}");
+    let coloured = machine.run(&["dev", "doctor", "--color", "always"]).stdout;
+    assert!(coloured.contains("\x1b[1;33mwarning\x1b[0m "), "{coloured}");
     assert!(text.lines().any(|line| line.starts_with("ok ") && line.contains("rustc 1.95.0")), "{text}");
 }
 
@@ -138,6 +141,14 @@ fn a_home_that_cannot_be_used() {
     diagnosis.assert_failed("store", "not writable", "LLORCH_DATA_DIR");
     diagnosis.assert_failed("state", "not writable", "LLORCH_STATE_DIR");
     assert_eq!(diagnosis.line("clock").0, "ok");
+    // What is called home is a file.
+    let machine = Machine::healthy().file("afile", "");
+    let home = machine.path("afile").display().to_string();
+    let diagnosis = machine.with("HOME", &home).doctor(&[]);
+    for name in ["config", "store", "state"] {
+        diagnosis.assert_failed(name, "afile` is no folder", "set `HOME` to a folder");
+    }
+    assert!(!diagnosis.complaints().contains(&"fsync") && !format!("{diagnosis:?}").contains("\"fsync\""));
     Machine::healthy().with("HOME", "").doctor(&[]).assert_failed("home", "`HOME` is not set", "set `HOME`");
     let machine = Machine::healthy().with("LLORCH_DATA_DIR", "here");
     machine.doctor(&[]).assert_failed("home", "not an absolute path", "LLORCH_DATA_DIR");
@@ -161,9 +172,9 @@ fn a_home_nobody_may_write_to() {
 #[test]
 fn a_configuration_that_is_broken_or_open_to_others() {
     let machine = Machine::healthy().configuration("[remote]\nkeepalive = 3\n");
-    machine.doctor(&[]).assert_failed("config", "line 2", "mend `");
+    machine.doctor(&[]).assert_failed("config", "line 2", "edit `");
     let machine = Machine::healthy().configuration("[hosts.a]\nssh = 'x'\nrepo = ''\n");
-    machine.doctor(&[]).assert_failed("config", "at line 3: `hosts.a`: `repo`", "mend `");
+    machine.doctor(&[]).assert_failed("config", "at line 3: `hosts.a`: `repo`", "edit `");
     let file = "home/.config/llorch/config.toml";
     let machine = Machine::healthy().configuration("");
     machine.mode(file, 0o666);
@@ -187,6 +198,7 @@ fn the_hub_and_its_token() {
     };
     let diagnosis = hub("200 OK").doctor(&[]);
     assert_eq!((diagnosis.line("hub").0, diagnosis.line("token").0), ("ok", "ok"));
+    hub("404 Not Found").doctor(&[]).assert_warned("hub", "status 404", "curl -I http://127");
     hub("503 Busy").doctor(&[]).assert_warned("hub", "status 503", "HF_ENDPOINT");
     hub("401 No").with("HF_TOKEN", "secret").doctor(&[]).assert_failed("token", "refuses it", "HF_TOKEN");
     assert_eq!(hub("200 OK").with("HF_TOKEN", "secret").doctor(&[]).line("token").1, "the hub takes it");
@@ -264,7 +276,7 @@ fn an_installation_that_is_old_hidden_or_half() {
     let place = "home/.local/bin/llorch";
     let hidden = installed("aaaa").file(place, "#!/bin/sh\n");
     hidden.mode(place, 0o755);
-    hidden.doctor(&[]).assert_warned("path", "not `", "rm '");
+    hidden.doctor(&[]).assert_warned("path", "not `", "export PATH=");
     let away = Machine::healthy().file(place, "#!/bin/sh\n");
     away.mode(place, 0o755);
     away.doctor(&[]).assert_warned("path", "its folder is not on `PATH`", "export PATH=");

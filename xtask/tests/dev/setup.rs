@@ -85,6 +85,21 @@ fn nothing_happens_unasked_or_in_a_rehearsal() {
 }
 
 #[test]
+fn a_home_that_cannot_be_written_to_is_told_with_a_hint_and_the_doctor_has_its_say() {
+    let machine = Machine::healthy().with("XDG_CONFIG_HOME", "/proc/none");
+    let outcome = machine.run(&SETUP);
+    assert!(
+        outcome.code == 1 && outcome.stderr.contains("cannot write `/proc/none/llorch/config.toml`"),
+        "{outcome:?}"
+    );
+    assert!(outcome.stderr.contains("hint: set `HOME` or `XDG_CONFIG_HOME`"), "{outcome:?}");
+    assert!(outcome.stdout.lines().any(|line| line.contains("git version")), "{outcome:?}");
+    let outcome = machine.run(&[&SETUP[..], &["--json"]].concat());
+    let events: Vec<&str> = outcome.stdout.lines().rev().take(2).collect();
+    assert!(events[0].contains(r#""event":"error""#) && events[1].contains(r#""event":"checked""#), "{outcome:?}");
+}
+
+#[test]
 fn what_cannot_be_installed_is_said() {
     let outcome = Machine::healthy().without("git").run(&SETUP);
     assert!(outcome.code == 1 && outcome.stderr.contains("no package manager"), "{outcome:?}");

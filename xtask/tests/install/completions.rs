@@ -143,9 +143,24 @@ fn the_manual_and_the_programs_are_the_installed_ones() {
     let program = file(&home, "bin/llorch");
     let stamp = run(home.prepared(&program, &["--version", "--json"])).last_event();
     assert_eq!(stamp["program"], "llorch");
-    // Its own prefix, unasked.
-    let gone = run(home.prepared(&program, &["uninstall", "--yes", "--json"]));
+    // Its own prefix, unasked: to install into, too.
+    let mut plan = crate::prefix::in_checkout(&home, &["install", "--dry-run", "--backend", "cpu"]);
+    plan.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut again = home.prepared(&program, &["install", "--dry-run", "--backend", "cpu"]);
+    again.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let last = |command| run(command).stdout.lines().last().unwrap_or_default().to_owned();
+    assert!(last(plan).contains("/.local/lib/llorch to version 1"));
+    assert!(last(again).contains("prefix/lib/llorch from version 1"));
     let prefix = home.path("prefix").canonicalize().expect("a folder").display().to_string();
+    // What the doctor says to type mends this installation, and makes no other.
+    std::fs::remove_file(home.path("prefix/bin/llorch-pool")).expect("a link");
+    let mut doctor = home.prepared(&program, &["dev", "doctor", "--json"]);
+    doctor.env("HF_HUB_OFFLINE", "1");
+    let doctor = run(doctor).last_event();
+    let checks = doctor["checks"].as_array().expect("checks");
+    let binaries = checks.iter().find(|check| check["name"] == "binaries").expect("a line");
+    assert_eq!(binaries["hint"], format!("llorch install --prefix {prefix}"), "{binaries}");
+    let gone = run(home.prepared(&program, &["uninstall", "--yes", "--json"]));
     assert_eq!((gone.code, gone.last_event()["prefix"].as_str()), (0, Some(prefix.as_str())), "{gone:?}");
     assert!(crate::prefix::files(&home.path("prefix")).is_empty());
 }

@@ -30,7 +30,9 @@ fn install_upgrade_rollback_uninstall() {
     assert_eq!(installed(&home, &["--json"]).last_event()["previous"], 1);
     assert_eq!((version(&prefix).as_deref(), kept(&prefix)), (Some("two"), vec![1, 2]));
     assert!(prefix.join("share/man/man1/llorch-gone.1").exists());
-    assert!(installed(&home, &[]).stderr.contains("install --rollback"));
+    let words = format!("install --rollback --prefix {}` goes back", prefix.display());
+    let said = installed(&home, &[]).stderr;
+    assert!(said.contains(&words), "{said}");
     assert_eq!(kept(&prefix), [1, 2]);
 
     let rolled_back = on_prefix(&home, &["install", "--rollback"]);
@@ -39,6 +41,7 @@ fn install_upgrade_rollback_uninstall() {
     assert!(prefix.join("share/man/man1/llorch-gone.1").symlink_metadata().is_err());
     let nothing = on_prefix(&home, &["install", "--rollback"]);
     assert!(nothing.code == 1 && nothing.stderr.contains("nothing to go back to"), "{nothing:?}");
+    assert!(nothing.stderr.contains(&format!("llorch install --prefix {}", prefix.display())), "{nothing:?}");
 
     build(&home.path("built"), "three", "");
     installed(&home, &[]);
@@ -48,10 +51,17 @@ fn install_upgrade_rollback_uninstall() {
     assert!(asked.code == 2 && asked.stderr.contains("--yes"), "{asked:?}");
     let plan = on_prefix(&home, &["uninstall", "--dry-run"]);
     assert!(plan.code == 0 && version(&prefix).is_some(), "{plan:?}");
+    let size_bytes: u64 =
+        files(&prefix.join("lib")).iter().map(|file| file.symlink_metadata().expect("a file").len()).sum();
     let done = on_prefix(&home, &["uninstall", "--yes", "--json"]);
     assert_eq!((done.code, done.last_event()["removed"].as_array().map(Vec::len)), (0, Some(8)), "{done:?}");
+    // The lock is made anew, and empty.
+    assert_eq!(done.last_event()["freed_bytes"], size_bytes);
     assert_eq!(files(&prefix), [prefix.join("bin/theirs"), prefix.join("share/man/man1/theirs.1")]);
-    assert!(names(&prefix.join("lib")).is_empty());
+    assert_eq!(
+        (names(&prefix), names(&prefix.join("share"))),
+        (vec!["bin".into(), "share".into()], vec!["man".into()])
+    );
     assert_eq!(std::fs::read_to_string(config).expect("it stays"), "# mine\n");
     assert_eq!(on_prefix(&home, &["uninstall", "--yes"]).code, 1);
 }

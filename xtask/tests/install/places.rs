@@ -26,8 +26,39 @@ fn a_home_with_spaces_and_quotes() {
     let script = format!("{}; llorch --version --json", line.map(|line| format!("export {line}")).expect("a line"));
     let said = run(home.prepared(Path::new("/bin/sh"), &["-c", &script]));
     assert!(said.stdout.contains("\"commit\":\"one\""), "{script}: {said:?}");
+    // The doctor's is the same.
+    let program = Path::new(env!("CARGO_BIN_EXE_xtask"));
+    let doctor = run(home.prepared(program, &["dev", "doctor", "--json"])).last_event();
+    let mend = doctor["checks"].as_array().and_then(|checks| checks.iter().find(|check| check["name"] == "path"));
+    let mend = mend.and_then(|check| check["hint"].as_str()).expect("a line").to_owned();
+    assert_eq!(line.map(|line| format!("export {line}")), Some(mend));
     assert_eq!(home.run(&["uninstall", "--yes"]).code, 0);
     assert!(files(&odd).is_empty());
+}
+
+#[test]
+fn a_rehearsal_refuses_what_the_install_would_and_names_all_it_would_do() {
+    let home = home("one");
+    let prefix = home.path("prefix");
+    let rehearse = || crate::prefix::install(&home, &["--dry-run"]);
+    let plan = rehearse().stdout;
+    for step in ["bin/llorch\n", "share/zsh/site-functions/_llorch\n", "share/man/man1/llorch-dev-doctor.1\n"] {
+        assert!(plan.contains(&format!("install {}/{step}", prefix.display())), "{plan}");
+    }
+    let last = format!("switch {}/lib/llorch to version 1\n", prefix.display());
+    assert!(plan.ends_with(&last) && !prefix.exists(), "{plan}");
+    installed(&home, &[]);
+    let plan = rehearse().stdout;
+    assert!(plan.ends_with("from version 1 to version 2, unless nothing has changed\n"), "{plan}");
+    let page = prefix.join("share/man/man1/llorch-dev.1");
+    std::fs::write(&page, "theirs").expect("a file");
+    let refused = rehearse();
+    assert!(refused.code == 1 && refused.stderr.contains("llorch-dev.1"), "{refused:?}");
+    std::fs::remove_dir_all(&prefix).expect("a folder");
+    std::fs::write(&prefix, "a file").expect("a file");
+    let refused = rehearse();
+    assert!(refused.code == 1 && refused.stderr.contains("/prefix` is no folder"), "{refused:?}");
+    assert!(!refused.stderr.contains("sudo"), "{refused:?}");
 }
 
 #[test]
@@ -57,7 +88,7 @@ fn a_place_that_cannot_be_written_to_is_refused_before_the_build() {
         assert_eq!(builds(&home), 0);
     };
     let into = |prefix: &Path| in_checkout(&home, &["install", "--prefix", &prefix.display().to_string()]);
-    refuse(1, "cannot write", into(&prefix));
+    refuse(1, "is no folder", into(&prefix));
     let mut homeless = in_checkout(&home, &["install"]);
     homeless.env_remove("HOME");
     refuse(2, "`HOME`", homeless);
@@ -102,7 +133,7 @@ fn a_bin_that_is_a_link_to_elsewhere() {
     installed(&home, &[]);
     assert_eq!(version(&home.path("prefix")).as_deref(), Some("one"));
     assert_eq!(on_prefix(&home, &["uninstall", "--yes"]).code, 0);
-    assert!(files(&home.path("dotfiles")).is_empty());
+    assert!(files(&home.path("dotfiles")).is_empty() && home.path("prefix/bin").is_dir());
 }
 
 #[test]

@@ -98,8 +98,10 @@ pub const SCENES: &[Scene] = &[
         // The package manager says that it did, and git runs no better for it.
         let machine = machine.program("git", "exit 1").program("apt-get", ":");
         let in_vain = run(&machine, &["dev", "setup", "--yes"]);
+        let cut_off = Machine::healthy().in_checkout("1.95.0").program("git", "exit 1").program("apt-get", ":");
+        let without_model = run(&cut_off, &["dev", "setup", "--yes"]);
         drop(hub);
-        [first, second, in_vain].concat()
+        [first, second, in_vain, without_model].concat()
     }),
     ("dev check", || {
         let machine = Machine::healthy()

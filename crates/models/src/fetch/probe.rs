@@ -27,7 +27,7 @@ pub enum Standing {
     TokenAccepted,
     /// The token is not.
     TokenRefused,
-    /// It did not say: it is busy, or no hub of the usual kind.
+    /// It did not say: it is busy, no hub of the usual kind, or something else that stands in its place.
     Unclear {
         /// HTTP status of the answer.
         status: u16,
@@ -53,11 +53,10 @@ pub fn hub(settings: &SourceSettings, cancel: &AtomicBool) -> Result<Standing, F
     let question = Question { method, url: &url, headers, briefly: false };
     let (status, _) = Transport::new(&clocks).ask(question)?.head(cancel)?;
     Ok(match (status, &settings.token) {
-        (500.., _) => Standing::Unclear { status },
-        (_, None) => Standing::Anonymous,
+        (..=399, None) => Standing::Anonymous,
         (200, Some(_)) => Standing::TokenAccepted,
         (401 | 403, Some(_)) => Standing::TokenRefused,
-        (_, Some(_)) => Standing::Unclear { status },
+        (_, None | Some(_)) => Standing::Unclear { status },
     })
 }
 
@@ -108,6 +107,7 @@ mod tests {
         let (standing, asked) = ask("302 Found", None);
         assert!(standing == Standing::Anonymous && !asked.contains("authorization"), "{asked}");
         assert_eq!(ask("503 Busy", None).0, Standing::Unclear { status: 503 });
+        assert_eq!(ask("404 Not Found", None).0, Standing::Unclear { status: 404 });
     }
 
     #[test]

@@ -60,7 +60,9 @@ struct Row {
     name: String,
     value: String,
     source: &'static str,
-    /// The option or variable.
+    /// What can set it: a variable, or `config.toml`.
+    set_by: &'static str,
+    /// The option or variable that did.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +77,17 @@ struct Mistake {
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    /// Written with dots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// What is wrong there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 impl Args {
@@ -115,12 +127,12 @@ impl Args {
     }
 }
 
-fn setting(name: &str, value: impl Into<String>, origin: Origin) -> Setting {
-    Setting { name: name.to_owned(), value: value.into(), origin }
+fn setting((name, set_by): (&str, &'static str), value: impl Into<String>, origin: Origin) -> Setting {
+    Setting { name: name.to_owned(), value: value.into(), origin, set_by }
 }
 
 fn of_places(places: &Places) -> Vec<Setting> {
-    let place = |name: &str, place: &Place| {
+    let place = |name, place: &Place| {
         let origin = match place.provenance {
             Provenance::Variable(name) => Origin::Variable(name),
             Provenance::Home => Origin::Default,
@@ -128,22 +140,23 @@ fn of_places(places: &Places) -> Vec<Setting> {
         setting(name, place.path.display().to_string(), origin)
     };
     vec![
-        place("config", &places.config),
-        place("data", &places.data),
-        place("state", &places.state),
-        place("cache", &places.cache),
+        place(("config", variables::XDG_CONFIG_HOME), &places.config),
+        place(("data", variables::DATA_DIRECTORY), &places.data),
+        place(("state", variables::STATE_DIRECTORY), &places.state),
+        place(("cache", variables::CACHE_DIRECTORY), &places.cache),
     ]
 }
 
 fn of_catalog(globals: &Globals) -> Setting {
-    let Some(path) = &globals.catalog else { return setting("catalog", "built in", Origin::Default) };
+    let name = ("catalog", variables::CATALOG);
+    let Some(path) = &globals.catalog else { return setting(name, "built in", Origin::Default) };
     // clap has merged the two: the option wins where it was typed.
     let is_typed = |argument: std::ffi::OsString| {
         argument == "--catalog" || argument.to_str().is_some_and(|text| text.starts_with("--catalog="))
     };
     let is_typed = std::env::args_os().any(is_typed);
     let origin = if is_typed { Origin::Flag("--catalog") } else { Origin::Variable(variables::CATALOG) };
-    setting("catalog", path.display().to_string(), origin)
+    setting(name, path.display().to_string(), origin)
 }
 
 fn of_hub(places: &Places) -> Result<Vec<Setting>, Failure> {
@@ -152,20 +165,23 @@ fn of_hub(places: &Places) -> Result<Vec<Setting>, Failure> {
         let is_set = |name: &&&str| variables::process(name).is_some_and(|value| !value.is_empty());
         names.iter().find(is_set).map_or(Origin::Default, |name| Origin::Variable(name))
     };
-    let token = match &settings.token {
-        Some(_) => setting("hub.token", "(set)", {
-            first(&[variables::HUB_TOKEN, variables::HUB_TOKEN_PATH, variables::HUB_HOME, variables::XDG_CACHE_HOME])
-        }),
-        None => setting("hub.token", "(none)", first(&[variables::HUB_DISABLE_IMPLICIT_TOKEN])),
+    let of_token = [variables::HUB_TOKEN, variables::HUB_TOKEN_PATH, variables::HUB_HOME, variables::XDG_CACHE_HOME];
+    let (token, token_origin) = match &settings.token {
+        Some(_) => ("(set)", first(&of_token)),
+        None => ("(none)", first(&[variables::HUB_DISABLE_IMPLICIT_TOKEN])),
     };
     let cache = settings.hub_cache.as_deref().map(Path::display).map(|path| path.to_string());
     let of_cache = [variables::HUB_CACHE, variables::HUB_CACHE_OLD, variables::HUB_HOME, variables::XDG_CACHE_HOME];
     let offline = settings.switched_off_by.map_or(Origin::Default, Origin::Variable);
     Ok(vec![
-        setting("hub.endpoint", settings.endpoint.as_str(), first(&[variables::HUB_ENDPOINT])),
-        token,
-        setting("hub.cache", cache.unwrap_or_default(), first(&of_cache)),
-        setting("hub.offline", settings.switched_off_by.is_some().to_string(), offline),
+        setting(
+            ("hub.endpoint", variables::HUB_ENDPOINT),
+            settings.endpoint.as_str(),
+            first(&[variables::HUB_ENDPOINT]),
+        ),
+        setting(("hub.token", variables::HUB_TOKEN), token, token_origin),
+        setting(("hub.cache", variables::HUB_CACHE), cache.unwrap_or_default(), first(&of_cache)),
+        setting(("hub.offline", variables::HUB_OFFLINE), settings.switched_off_by.is_some().to_string(), offline),
     ])
 }
 
@@ -174,7 +190,7 @@ fn of_variables() -> Vec<Setting> {
     let value = |name: &'static str| {
         let value = variables::process(name)?;
         let shown = if name == SECRET { String::from("(set)") } else { value.to_string_lossy().into_owned() };
-        Some(setting(name, shown, Origin::Variable(name)))
+        Some(setting((name, name), shown, Origin::Variable(name)))
     };
     OTHER_VARIABLES.into_iter().filter_map(value).collect()
 }
@@ -193,7 +209,7 @@ fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 fn words(setting: &Setting) -> Vec<String> {
-    vec![setting.name.clone(), neutralise(&setting.value), setting.origin.words()]
+    vec![setting.name.clone(), neutralise(&setting.value), setting.source_words()]
 }
 
 fn document(
@@ -202,12 +218,23 @@ fn document(
     (wrong, unknown_variables): (&[Failure], Vec<String>),
 ) -> Document {
     let file = |(path, exists): &(std::path::PathBuf, bool)| File { path: path.display().to_string(), exists: *exists };
+    let other = |failure: &Failure| Mistake {
+        file: None,
+        line: None,
+        column: None,
+        key: None,
+        reason: None,
+        message: failure.message.clone(),
+        hint: failure.hint.clone(),
+    };
     let mistake = |mistake: &crate::configuration::Mistake| Mistake {
         file: Some(mistake.file.display().to_string()),
-        line: mistake.line,
-        message: mistake.failure.message.clone(),
+        line: mistake.position.map(|position| position.line),
+        column: mistake.position.map(|position| position.column),
+        key: mistake.key.clone(),
+        reason: Some(mistake.reason.clone()),
+        ..other(&mistake.failure)
     };
-    let other = |failure: &Failure| Mistake { file: None, line: None, message: failure.message.clone() };
     Document {
         files: explained.files.iter().map(file).collect(),
         settings: settings.into_iter().map(|setting| row(setting, explained)).collect(),
@@ -218,7 +245,7 @@ fn document(
 
 fn row(setting: Setting, explained: &Explained) -> Row {
     let is_users = |file: &Path| explained.files.first().is_some_and(|(first, _)| first == file);
-    let Setting { name, value, origin } = setting;
+    let Setting { name, value, origin, set_by } = setting;
     let (source, by, file, line) = match origin {
         Origin::Flag(flag) => ("flag", Some(flag), None, None),
         Origin::Variable(variable) => ("environment", Some(variable), None, None),
@@ -228,7 +255,7 @@ fn row(setting: Setting, explained: &Explained) -> Row {
         }
         Origin::Default => ("default", None, None, None),
     };
-    Row { name, value, source, by, file, line }
+    Row { name, value, source, set_by, by, file, line }
 }
 
 #[cfg(test)]

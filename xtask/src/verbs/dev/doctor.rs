@@ -6,7 +6,10 @@ use serde::Serialize;
 use crate::cli::{self, Globals, program_name};
 use crate::doctor::{Check, Scene, Status, examine};
 use crate::failure::Failure;
-use crate::output::{Output, neutralise};
+use crate::output::{Alarm, Output, neutralise};
+
+const WARNING: &str = "warning";
+const FAILED: &str = "FAILED";
 
 /// Check what building and running needs, and say how to mend it
 ///
@@ -31,7 +34,7 @@ struct Document {
 impl Args {
     /// Makes all checks at once and prints them in order.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
-        let checks = typed(examine(Scene::read(&self.backends))?);
+        let checks = typed(globals.output.during("looking at this machine", || examine(Scene::read(&self.backends)))?);
         let code = exit_code(&checks);
         if globals.output.json {
             globals.output.value(&Document { checks })?;
@@ -58,14 +61,15 @@ pub fn exit_code(checks: &[Check]) -> u8 {
 
 /// One line a check.
 pub fn print(output: Output, checks: &[Check]) -> Result<(), Failure> {
-    output.table(&checks.iter().map(row).collect::<Vec<_>>())
+    let alarms = [(WARNING, Alarm::Warning), (FAILED, Alarm::Error)];
+    output.table_with_alarms(&checks.iter().map(row).collect::<Vec<_>>(), &alarms)
 }
 
 fn row(check: &Check) -> Vec<String> {
     let status = match check.status {
         Status::Ok => "ok",
-        Status::Warning => "warning",
-        Status::Failed => "FAILED",
+        Status::Warning => WARNING,
+        Status::Failed => FAILED,
     };
     let hint = check.hint.as_ref().map(|hint| format!("; mend: {hint}")).unwrap_or_default();
     let message = check.message.replace('\n', " ");

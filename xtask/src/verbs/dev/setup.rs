@@ -13,6 +13,7 @@ use crate::configuration;
 use crate::doctor::{Check, Scene, Status, examine, is_on_path};
 use crate::download::{DEFAULT_MODEL, Shelf};
 use crate::failure::Failure;
+use crate::output::Output;
 use crate::process::{Call, Group, print_plan};
 use crate::{interrupt, question};
 use packages::{Manager, System, Tool};
@@ -62,6 +63,13 @@ struct Done {
     checks: Vec<Check>,
 }
 
+/// Instead of `done` where something failed, which follows.
+#[derive(Serialize)]
+struct Checked {
+    event: &'static str,
+    checks: Vec<Check>,
+}
+
 impl Args {
     /// Looks, asks, does, looks again.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
@@ -89,23 +97,26 @@ impl Args {
                 return Err(call.failed(code).hint("mend that and run the same command again: it goes on"));
             }
         }
-        if let Some(file) = &plan.configuration {
-            configuration::write_default(file)?;
-            output.note(format_args!("wrote `{}`", file.display()));
-        }
-        if let Some(model) = &plan.model {
-            let installed = shelf.ensure(output, model)?;
-            output.note(format_args!("fetched `{}`", installed.model_file().display()));
+        let failure = plan.write_and_fetch(output, &shelf);
+        if failure.as_ref().is_some_and(Failure::is_interrupt) {
+            return failure.map_or(Ok(0), Err);
         }
         let checks = typed(examine(Scene::read(&[]))?);
         let code = exit_code(&checks);
-        if output.json {
-            let Plan { tools: installed, configuration: config_written, model: model_fetched, .. } = plan;
-            output.event(&Done { event: "done", installed, config_written, model_fetched, checks })?;
-        } else {
+        if !output.json {
             print(output, &checks)?;
         }
-        Ok(code)
+        match failure {
+            Some(failure) => {
+                output.event(&Checked { event: "checked", checks })?;
+                Err(failure)
+            }
+            None => {
+                let Plan { tools: installed, configuration: config_written, model: model_fetched, .. } = plan;
+                output.event(&Done { event: "done", installed, config_written, model_fetched, checks })?;
+                Ok(code)
+            }
+        }
     }
 
     fn plan(&self, shelf: &Shelf) -> Result<Plan, Failure> {
@@ -157,6 +168,28 @@ fn wanted_model(shelf: &Shelf) -> Result<Option<ModelId>, Failure> {
 }
 
 impl Plan {
+    /// What is not a program. Each is tried, and the doctor looks at what came of it; the last failure is the command's.
+    fn write_and_fetch(&self, output: Output, shelf: &Shelf) -> Option<Failure> {
+        let write = |file: &PathBuf| {
+            configuration::write_default(file)?;
+            output.note(format_args!("wrote `{}`", file.display()));
+            Ok(())
+        };
+        let fetch = |model: &ModelId| {
+            let installed = shelf.ensure(output, model)?;
+            output.note(format_args!("fetched `{}`", installed.model_file().display()));
+            Ok(())
+        };
+        let unwritten = self.configuration.as_ref().map(write).and_then(Result::err);
+        let unfetched = self.model.as_ref().map(fetch).and_then(Result::err);
+        let mut failures = [unwritten, unfetched].into_iter().flatten();
+        let (first, second) = (failures.next(), failures.next());
+        if let (Some(first), Some(_)) = (&first, &second) {
+            output.without_events().failure(first);
+        }
+        second.or(first)
+    }
+
     fn steps(&self) -> Vec<String> {
         let calls = self.calls.iter().map(ToString::to_string);
         let file = self.configuration.iter().map(|file| format!("write {}", file.display()));

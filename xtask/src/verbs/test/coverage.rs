@@ -27,10 +27,16 @@ const OF_PLUGINS: &str = "build_rs_cov.profraw";
 const VERSION: &str = "0.37.5";
 
 #[derive(Serialize)]
-struct Done {
+struct Counted {
     event: &'static str,
     parts: Vec<Part>,
     total: Lines,
+}
+
+#[derive(Serialize)]
+struct Done {
+    event: &'static str,
+    least_percent: u64,
 }
 
 /// Measures, prints a line a part, and fails below the threshold.
@@ -91,8 +97,9 @@ fn conclude(output: Output, parts: Vec<Part>) -> Result<u8, Failure> {
         .filter(|part| !part.lines.are_enough())
         .map(|part| format!("{}: {}, most in {}", part.name, part.lines.percent(), part.gaps.join(", ")))
         .collect();
-    output.event(&Done { event: "done", parts, total })?;
+    output.event(&Counted { event: "coverage", parts, total })?;
     if short.is_empty() {
+        output.event(&Done { event: "done", least_percent: tally::LEAST_PERCENT })?;
         return Ok(0);
     }
     Err(Failure::new(format!("tests reach less than {} % of the lines", tally::LEAST_PERCENT)).known(short))
