@@ -61,6 +61,15 @@ pub fn check() -> Result<(), Failure> {
     if HAPPENED.load(Ordering::SeqCst) { Err(Failure::interrupted()) } else { Ok(()) }
 }
 
+/// How many came before something is begun that later ones are passed on to.
+///
+/// # Errors
+/// One came. Counted before it is looked for: one that comes meanwhile is a later one, and not lost between the two.
+pub fn begin() -> Result<usize, Failure> {
+    let before = count();
+    check().map(|()| before)
+}
+
 /// The last of them, by number.
 pub fn signal() -> Option<i32> {
     let seen = SIGNAL.get().map_or(0, |seen| seen.load(Ordering::SeqCst));

@@ -164,8 +164,7 @@ impl Call {
     /// Runs it and hands over each line of its standard output as it comes. What it writes to standard error is dropped:
     /// for programs that say everything in lines.
     pub fn each_line(&self, group: Group, on_line: &mut dyn FnMut(&str)) -> Result<u8, Failure> {
-        interrupt::check()?;
-        let before = interrupt::count();
+        let before = interrupt::begin()?;
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
         let expression = self.expression().stdin_null().stderr_null().stdout_file(writer);
         let handle = self.start(&group.apply(&expression))?;
@@ -226,8 +225,7 @@ impl Call {
     fn finish(&self, expression: &duct::Expression, group: Group) -> Result<Ended, Failure> {
         let expression = group.apply(expression);
         // One that came between two steps is no less meant.
-        interrupt::check()?;
-        let before = interrupt::count();
+        let before = interrupt::begin()?;
         let handle = self.start(&expression)?;
         let output = wait(&handle, group, before)?;
         // A child of the shared group was interrupted too and has said so itself: its exit code tells.

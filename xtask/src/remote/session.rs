@@ -72,8 +72,8 @@ impl Task {
     /// # Errors
     /// Exit code 69 if the line drops; 130 on Ctrl-C, after the far side was told and had time to end.
     pub fn run(self, connection: &Connection) -> Result<End, Failure> {
-        interrupt::check()?;
-        Running::start(self, connection)?.follow()
+        let before = interrupt::begin()?;
+        Running::start(self, connection, before)?.follow()
     }
 }
 
@@ -105,7 +105,7 @@ struct State {
 }
 
 impl<'a> Running<'a> {
-    fn start(task: Task, connection: &'a Connection) -> Result<Self, Failure> {
+    fn start(task: Task, connection: &'a Connection, interrupts_before: usize) -> Result<Self, Failure> {
         let mark = format!("{MARK_PREFIX}{}", random_word()?);
         let command = start_command(&mark);
         let (sender, inbox) = channel();
@@ -119,7 +119,7 @@ impl<'a> Running<'a> {
         pump(output, &mark, Pump { sink: task.stdout, sender: sender.clone(), writing, has_status: false });
         let writing = Arc::clone(&is_writing);
         pump(errors, &mark, Pump { sink: task.stderr, sender, writing, has_status: true });
-        let state = State::new();
+        let state = State::new(interrupts_before);
         Ok(Self { connection, task: handle, payload: Some(payload), inbox, is_writing, state })
     }
 
@@ -324,7 +324,7 @@ impl<'a> Running<'a> {
 }
 
 impl State {
-    fn new() -> Self {
+    fn new(interrupts_before: usize) -> Self {
         let now = Instant::now();
         Self {
             started: now,
@@ -336,7 +336,7 @@ impl State {
             status: None,
             noise: Vec::new(),
             open_streams: 2,
-            interrupts_before: interrupt::count(),
+            interrupts_before,
             interrupts_sent: 0,
             end_by: None,
             is_reader_gone: false,
