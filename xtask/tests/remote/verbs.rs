@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::support::{Machines, is_possible};
 
 /// Writes its arguments down, each with a NUL behind it, and a newline behind all.
-const RECORDER: &str = "{ printf '%s\\0' \"$@\"; echo; } >> \"$HOME/calls\"";
+/// Several run at once: a line is appended in one piece.
+const RECORDER: &str =
+    "{ printf '%s\\0' \"$@\"; echo; } > \"$HOME/call.$$\" && cat \"$HOME/call.$$\" >> \"$HOME/calls\"";
 
 /// Every verb without verbs below it, with its examples.
 fn leaves(machines: &Machines) -> BTreeMap<String, Vec<String>> {
