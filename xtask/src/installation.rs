@@ -160,8 +160,10 @@ impl Prefix {
     pub fn manifest(&self, number: Number) -> Result<Manifest, Failure> {
         let folder = self.version(number);
         Manifest::read(&folder.join(MANIFEST)).map_err(|failure| {
-            let remove = format!("rm -r {}", quoted(folder.as_os_str()));
-            failure.hint(format!("{remove} && cargo xtask install{}", self.option()))
+            let install = format!("cargo xtask install{}", self.option());
+            let is_in_use = self.current().ok().flatten() == Some(number);
+            // Removed first, the program that is to be called would be gone.
+            failure.hint(if is_in_use { install } else { format!("rm -r {}", quoted(folder.as_os_str())) })
         })
     }
 
@@ -259,7 +261,6 @@ impl Prefix {
         remove_if_there(&self.home().join(CURRENT))?;
         self.keep_only(&[], _held)?;
         remove_tree(&self.home())?;
-        let _unless_it_holds_more = self.home().parent().map(std::fs::remove_dir);
         Ok(gone)
     }
 

@@ -87,17 +87,6 @@ impl Output {
         lines.iter().try_for_each(|line| self.line(&alarmed(line, alarms)))
     }
 
-    /// A step of a plan; on a terminal that is narrower, in lines.
-    ///
-    /// # Errors
-    /// Standard output is closed.
-    pub fn step(self, text: &str) -> Result<(), Failure> {
-        match terminal::stdout_columns() {
-            Some(columns) => self.line(&fold::step(text, columns)),
-            None => self.line(text),
-        }
-    }
-
     /// A piece of the result, shown at once.
     pub fn raw(self, text: &str) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
@@ -152,10 +141,9 @@ impl Output {
 
     /// A command that is about to run.
     pub fn command(self, command: impl Display) {
-        let text = format!("$ {command}");
-        let text = terminal::stderr_columns().map_or_else(|| text.clone(), |columns| fold::step(&text, columns));
         if !self.quiet {
-            self.to_stderr(&format!("{}\n", self.paint(DIM, &text)));
+            // Not folded: what a terminal wraps by itself is still one line to who copies it.
+            self.to_stderr(&format!("{}\n", self.paint(DIM, &format!("$ {command}"))));
         }
     }
 
@@ -169,7 +157,12 @@ impl Output {
             self.to_stderr(&format!("  {}\n", folded(&neutralise(line), 2)));
         }
         if let Some(hint) = typed_hint(failure) {
-            self.labelled((CYAN, "hint"), &hint);
+            // Without a command in backquotes it may be one itself.
+            if hint.contains('`') {
+                self.labelled((CYAN, "hint"), &hint);
+            } else {
+                self.to_stderr(&format!("{}: {hint}\n", self.paint(CYAN, "hint")));
+            }
         }
         self.failure_event(failure);
     }

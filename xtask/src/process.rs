@@ -330,7 +330,7 @@ pub fn print_plan(output: Output, calls: &[String]) -> Result<u8, Failure> {
     if output.json {
         output.value(&serde_json::json!({ "event": "plan", "steps": calls }))?;
     } else {
-        calls.iter().try_for_each(|call| output.step(call))?;
+        calls.iter().try_for_each(|call| output.line(call))?;
     }
     Ok(0)
 }

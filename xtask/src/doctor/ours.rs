@@ -138,8 +138,10 @@ fn judge_path(found: &[Named], running: Option<&Named>, default: Option<&Named>)
             Check::warning(NAME, message, put_first(ours))
         }
         ([first, second, ..], None) => {
-            let message = format!("`llorch` means `{}`, which hides `{}`", first.path.display(), second.path.display());
-            Check::warning(NAME, message, format!("{}, if that one is meant", put_first(second)))
+            let (first, hidden) = (first.path.display(), second.path.display());
+            let message =
+                format!("`llorch` means `{first}`, which hides `{hidden}`; if that one is meant, put it first");
+            Check::warning(NAME, message, put_first(second))
         }
         ([first, ..], _) => Check::ok(NAME, format!("`llorch` means `{}`", first.path.display())),
     }

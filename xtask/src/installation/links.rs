@@ -121,13 +121,12 @@ impl<'a> Links<'a> {
         Ok(true)
     }
 
-    /// Removes the folders in which these names were, as far as nothing else is in them; the prefix itself stays.
+    /// Removes the folders in which these names were, as far as nothing else is in them. `bin`, `share`, `share/man` and the
+    /// like stay, empty or not: other programs count on them, and who made them is not known.
     pub fn remove_empty_folders(&self, paths: &[LinkPath]) {
-        let above = |path: &LinkPath| path.as_path().ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>();
-        let mut folders: BTreeSet<PathBuf> = paths.iter().flat_map(above).collect();
-        folders.remove(Path::new(""));
-        // What lies deeper comes later in the order of paths.
-        for folder in folders.iter().rev() {
+        let folders = paths.iter().filter_map(|path| path.as_path().parent());
+        let folders: BTreeSet<&Path> = folders.filter(|folder| folder.components().count() > 2).collect();
+        for folder in folders {
             let _unless_it_holds_more = std::fs::remove_dir(self.prefix.path().join(folder));
         }
     }

@@ -1,8 +1,5 @@
-//! Text in lines that a terminal of so many columns shows whole: tables, sentences, commands. Pure; what is printed, and
+//! Text in lines that a terminal of so many columns shows whole: tables and sentences, never commands. Pure; what is printed, and
 //! whether anybody's terminal is that narrow, is `output`'s.
-
-/// What hints that are nothing but a command begin with.
-const PROGRAMS: [&str; 7] = ["cargo", "llorch", "git", "apt-get", "sudo", "export", "unset"];
 
 /// Rows with columns as wide as their widest cell; the last column is as it is.
 pub fn table(rows: &[Vec<String>]) -> Vec<String> {
@@ -45,31 +42,11 @@ pub fn wrapped(rows: &[Vec<String>], columns: usize) -> Vec<String> {
 }
 
 /// A sentence that begins `used` letters into its first line; its other lines hang below that place. What stands in
-/// backquotes stays whole, so that it can be copied, and a hint that is nothing but a command is left as it is.
+/// backquotes stays whole, so that it can be copied.
 pub fn sentence(text: &str, used: usize, columns: usize) -> String {
-    let is_command = |line: &str| !line.contains('`') && PROGRAMS.contains(&line.split(' ').next().unwrap_or_default());
     let width = columns.saturating_sub(used);
-    let fold = |line: &str| match is_command(line) {
-        true => line.to_owned(),
-        false => pieces(whole(line, '`'), (width, width)).join(&format!("\n{:used$}", "")),
-    };
+    let fold = |line: &str| pieces(whole(line, '`'), width).join(&format!("\n{:used$}", ""));
     text.split('\n').map(fold).collect::<Vec<_>>().join("\n")
-}
-
-/// A step of a plan: a command is continued as a shell continues it, with a backslash, and its quoted arguments stay whole;
-/// anything else is a sentence. What has lines already keeps them.
-pub fn step(text: &str, columns: usize) -> String {
-    let mut words = text.split(' ');
-    let is_command = words.clone().any(|word| word.starts_with('-')) || words.next().is_some_and(|it| it.contains('='));
-    if text.contains('\n') {
-        return text.to_owned();
-    }
-    if is_command {
-        // Room for the blanks before the line and the backslash after it.
-        pieces(whole(text, '\''), (columns.saturating_sub(2), columns.saturating_sub(6))).join(" \\\n    ")
-    } else {
-        pieces(whole(text, '`'), (columns, columns.saturating_sub(2))).join("\n  ")
-    }
 }
 
 /// The text split at blanks, but not between two of `quote`; where one is left open, it quotes nothing.
@@ -82,11 +59,10 @@ fn whole(text: &str, quote: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The words in pieces of at most so many letters, the first one's own number first, but for words that are longer.
-fn pieces<'a>(words: impl Iterator<Item = &'a str>, (first, others): (usize, usize)) -> Vec<String> {
+/// The words in pieces of at most so many letters, but for words that are longer.
+fn pieces<'a>(words: impl Iterator<Item = &'a str>, width: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for word in words {
-        let width = if pieces.len() == 1 { first } else { others };
         match pieces.last_mut() {
             Some(piece) if letters(piece) + 1 + letters(word) <= width => {
                 piece.push(' ');
@@ -107,7 +83,7 @@ fn hung(before: &str, indent: usize, text: &str, width: usize) -> Vec<String> {
 
 /// The text in lines of at most `width` letters, but for words that are longer; without the blanks it was broken at.
 fn lines_of(text: &str, width: usize) -> Vec<String> {
-    let pieces = pieces(text.split(' '), (width, width));
+    let pieces = pieces(text.split(' '), width);
     pieces.iter().map(|piece| piece.trim().to_owned()).filter(|piece| !piece.is_empty()).collect()
 }
 
@@ -135,7 +111,7 @@ fn letters(text: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{sentence, step, table, wrapped};
+    use super::{sentence, table, wrapped};
 
     fn rows<const COLUMNS: usize>(rows: &[[&str; COLUMNS]]) -> Vec<Vec<String>> {
         rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect()
@@ -180,16 +156,5 @@ mod tests {
         // A mark that is not closed quotes nothing; lines that there are stay.
         assert_eq!(sentence("a ` b c\nd", 2, 7), "a ` b\n  c\nd");
         assert_eq!(sentence("\x1b[1mab\x1b[0m cd ef", 0, 5), "\x1b[1mab\x1b[0m cd\nef");
-        let command = "cargo xtask git submodules update candle";
-        assert_eq!(sentence(command, 6, 20), command);
-    }
-
-    #[test]
-    fn a_command_of_a_plan_can_be_typed_as_it_is_shown() {
-        let command = "cargo build --locked 'a b c d e f g' --bin xtask";
-        assert_eq!(step(command, 80), command);
-        assert_eq!(step(command, 24), "cargo build --locked \\\n    'a b c d e f g' \\\n    --bin xtask");
-        assert_eq!(step("write the file `x y` into /a", 16), "write the file\n  `x y` into /a");
-        assert_eq!(step("ssh -F x 'a\nb' c", 5), "ssh -F x 'a\nb' c");
     }
 }

@@ -83,6 +83,7 @@ impl Where {
             (None, false) => {}
         }
         if let Some(own) = Prefix::of_this_program().filter(|own| !self.user && of_user.as_ref() != Some(own)) {
+            check_owner(own.path())?;
             return Ok(own);
         }
         let of_user = of_user
