@@ -74,26 +74,34 @@ impl Where {
     /// The prefix that is named; if none is, the one that this program was installed in, else `~/.local`.
     ///
     /// # Errors
-    /// There is no home, or it is not this user's.
+    /// There is no home.
     pub fn prefix(&self) -> Result<Prefix, Failure> {
-        let of_user = Prefix::of_user();
-        match (&self.prefix, self.system) {
-            (Some(prefix), _) => return Ok(Prefix::new(absolute(prefix))),
-            (None, true) => return Ok(Prefix::new(PathBuf::from("/usr/local"))),
-            (None, false) => {}
+        if let Some(prefix) = &self.prefix {
+            return Ok(Prefix::new(absolute(prefix)));
         }
-        if let Some(own) = Prefix::of_this_program().filter(|own| !self.user && of_user.as_ref() != Some(own)) {
-            check_owner(own.path())?;
-            return Ok(own);
+        if self.system {
+            return Ok(Prefix::new(PathBuf::from("/usr/local")));
         }
-        let of_user = of_user
-            .ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))?;
-        check_owner(of_user.path().parent().unwrap_or(of_user.path()))?;
-        Ok(of_user)
+        let own = Prefix::of_this_program().filter(|_| !self.user);
+        own.or_else(Prefix::of_user)
+            .ok_or_else(|| Failure::usage("`HOME` is not set to an absolute path").hint("use `--prefix PATH`"))
+    }
+
+    /// The same for who puts files there.
+    ///
+    /// # Errors
+    /// As [`Where::prefix`], or nobody named it and it is not this user's.
+    fn prefix_to_fill(&self) -> Result<Prefix, Failure> {
+        let prefix = self.prefix()?;
+        if self.prefix.is_none() && !self.system {
+            // A folder that is not there yet is made in the one above it.
+            prefix.path().ancestors().take(2).try_for_each(check_owner)?;
+        }
+        Ok(prefix)
     }
 }
 
-/// Refuses a home folder that `sudo` left from the user who called it.
+/// Refuses a folder that `sudo` left from the user who called it.
 fn check_owner(home: &Path) -> Result<(), Failure> {
     let caller = std::env::var("SUDO_UID").ok().and_then(|user| user.parse::<u32>().ok()).filter(|user| *user != 0);
     let owner = std::fs::metadata(home).ok().map(|data| data.uid());
@@ -114,10 +122,10 @@ impl Args {
     /// Builds, then installs: a build that fails leaves what is installed as it is.
     pub fn run(self, globals: &Globals) -> Result<u8, Failure> {
         if self.rollback {
-            return roll_back(globals, &self.place.prefix()?);
+            return roll_back(globals, &self.place.prefix_to_fill()?);
         }
         let (root, output) = (workspace::require()?, globals.output);
-        let prefix = self.place.prefix()?;
+        let prefix = self.place.prefix_to_fill()?;
         let products = products(&binaries::chosen(self.backends));
         let names = names(&products)?;
         prefix.check_writable(&names)?;

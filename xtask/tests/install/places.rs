@@ -122,6 +122,22 @@ fn sudo_does_not_put_roots_files_into_a_users_home() {
     assert!(!home.path(".local").exists());
     // Root's own choice of a home is root's.
     assert_eq!(of("0").code, 0);
+
+    // Nor from the program there, whatever `sudo` takes for a home; what is there may go.
+    let program = home.path(".local/lib/llorch/versions/1/bin/llorch");
+    std::fs::remove_file(&program).expect("a program");
+    std::fs::copy(env!("CARGO_BIN_EXE_xtask"), &program).expect("a copy");
+    chown(home.path(".local"), Some(NOBODY), None).expect("an owner");
+    std::fs::create_dir(home.path("roots")).expect("a folder");
+    let from_there = |words: &[&str]| {
+        let mut command = home.prepared(&home.path(".local/bin/llorch"), words);
+        command.env("SUDO_UID", "65534").env("HOME", home.path("roots"));
+        run(command)
+    };
+    let refused = from_there(&["install", "--rollback"]);
+    assert!(refused.code == 2 && refused.stderr.contains("leave out `sudo`"), "{refused:?}");
+    let removed = from_there(&["uninstall", "--yes"]);
+    assert_eq!((removed.code, home.path(".local/bin/llorch").exists()), (0, false), "{removed:?}");
 }
 
 #[test]
